@@ -1,0 +1,55 @@
+"""Every way a run can end badly, and the exit code that says so.
+
+GaplessError             exit code
+├── UsageError           2   wrong selector, flag or ref; no host was contacted
+│   └── InventoryError   2   hosts.yaml is wrong; carries file, line, column
+├── PlanRefused          2   the plan would have caused downtime; no host was contacted
+├── LockHeld             3   someone else deploys
+├── PreflightFailed      4   a host is not fit for it; nothing was touched
+├── RunFailed            1   it failed, and the fleet is safely on the old release
+├── Unsettled            5   mixed or unknown; a human must look
+└── Interrupted          130 stopped by a signal, and tidied
+"""
+
+from invoke import Exit
+
+
+class GaplessError(Exit):
+    """End the run with one message on stderr and this class's exit code."""
+
+    exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code=self.exit_code)
+
+
+class UsageError(GaplessError):
+    exit_code = 2
+
+
+class InventoryError(UsageError):
+    """Say what is wrong in hosts.yaml, and where: one block of text per finding, all of them at once."""
+
+
+class PlanRefused(GaplessError):
+    exit_code = 2
+
+
+class LockHeld(GaplessError):
+    exit_code = 3
+
+
+class PreflightFailed(GaplessError):
+    exit_code = 4
+
+
+class RunFailed(GaplessError):
+    exit_code = 1
+
+
+class Unsettled(GaplessError):
+    exit_code = 5
+
+
+class Interrupted(GaplessError):
+    exit_code = 130
