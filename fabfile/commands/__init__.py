@@ -1,0 +1,1 @@
+"""Pure text: what a host will run."""

@@ -1,0 +1,72 @@
+"""Shell text, and the one function through which every argument goes into it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class Shell(str):
+    """Hold shell text whose every argument went through `cmd`, so that it is safe to run."""
+
+    __slots__ = ()
+
+
+def cmd(*words: object) -> Shell:
+    """Join words to one command, each quoted for POSIX sh."""
+    return Shell(shlex.join(str(word) for word in words))
+
+
+def path(text: str) -> Shell:
+    """Quote a path, leaving a leading ~/ to the host's shell, which alone knows its home."""
+    if text.startswith("~/"):
+        return Shell('"$HOME"/' + shlex.quote(text[2:]))
+    return Shell(shlex.quote(text))
+
+
+def call(function: str, *arguments: Shell) -> Shell:
+    """Call a function of the library with arguments that are quoted already."""
+    return Shell(" ".join((function, *arguments)))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Name one step of a script: the last name that a host reported is where it stands or failed."""
+
+    name: str
+    command: Shell
+
+
+# Stdin stays open as long as we are there. When it ends, the deployer is gone, and the step in hand goes with it: sshd
+# kills nothing by itself. Not armed around what must not be torn in half (reload and migrate run detached).
+_DEADMAN = """\
+exec 3<&0 </dev/null
+( cat <&3 >/dev/null; kill -TERM 0 ) 2>/dev/null &
+watch=$!
+exec 3<&-
+"""
+
+_PRELUDE = """\
+mark={mark}
+export GAPLESS_MARK="$mark"
+umask 027
+say() {{ printf '\\n%s %s\\n' "$mark" "$1"; }}
+step() {{ say "{{\\"event\\":\\"step\\",\\"name\\":\\"$1\\"}}"; }}
+fail() {{ printf '%s\\n' "$@" >&2; exit 1; }}
+"""
+
+
+def script(library: str, steps: Iterable[Step], mark: str) -> Shell:
+    """
+    Fuse steps into one text for `sh -s`, run under `set -eu`; stop at the first that fails.
+
+    `mark` begins every line that is meant for us: what a login shell or a build prints can't be mistaken for it.
+    """
+    body = "\n".join(f"step {shlex.quote(step.name)}\n{step.command}" for step in steps)
+    return Shell(
+        f"{_PRELUDE.format(mark=shlex.quote(mark))}{library}\n"
+        # The whole text must be read before anything runs: a command that reads stdin would eat the rest.
+        f"work() (\nset -eu\n{body}\n)\n"
+        f"{_DEADMAN}work\nrc=$?\nkill $watch 2>/dev/null\nexit $rc\n"
+    )

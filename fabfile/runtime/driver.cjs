@@ -1,0 +1,498 @@
+'use strict';
+// The gated reload of one host. Runs in a session of its own, so that no lost link can cut it in half.
+//
+//   node driver.cjs reload ROOT RUN  < plan.json    start it detached, then follow its journal
+//   node driver.cjs follow ROOT RUN                 follow one that is under way, or was
+//
+// One worker at a time: reload it by numeric id, wait until its gate opened, go on. When a gate stays shut: link back,
+// end the held worker by pid (its respawn is old code), reload those already done, verify. Every step is journalled in
+// .gapless/runs/RUN/journal.jsonl before the next begins; the last event is `done`, `reverted` or `broken`.
+
+const fs = require('fs');
+const os = require('os');
+const path = require('path');
+const { spawn } = require('child_process');
+const truth = require('./truth.cjs');
+
+const TICK_MS = 50;
+const LIST_MS = 500; // PM2 is asked less often than our own files: each answer carries every app's environment
+const FINAL = new Set(['done', 'reverted', 'broken']);
+const SLACK_MS = 30000; // PM2's timer kills the old worker when it runs out, so it must outlast our own deadline by far
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
+
+// ---------------------------------------------------------------- journal
+
+class Journal {
+  constructor(root, run) {
+    this.dir = path.join(root, '.gapless', 'runs', run);
+    this.file = path.join(this.dir, 'journal.jsonl');
+    fs.mkdirSync(this.dir, { recursive: true, mode: 0o700 });
+  }
+
+  /** Append one event and sync it: what is not on the disk did not happen. */
+  write(event, fields = {}) {
+    const fd = fs.openSync(this.file, 'a', 0o600);
+    fs.writeSync(fd, `${JSON.stringify({ event, at: Date.now(), ...fields })}\n`);
+    fs.fsyncSync(fd);
+    fs.closeSync(fd);
+  }
+
+  lines() {
+    const text = truth.attempt(() => fs.readFileSync(this.file, 'utf8'), '');
+    return text.split('\n').filter(Boolean);
+  }
+}
+
+/** Stop a run: `why` is for a person, `lines` are the app's last words. */
+class Refused extends Error {
+  constructor(why, lines = []) {
+    super(why);
+    this.lines = lines;
+  }
+}
+
+// ---------------------------------------------------------------- files of the host
+
+/** Point `current` at a release by rename: at every instant it is the old one or the new one. */
+function flip(root, release) {
+  const link = path.join(root, 'current');
+  const aside = path.join(root, '.gapless', 'current.next');
+  truth.attempt(() => fs.unlinkSync(aside));
+  fs.symlinkSync(path.join('releases', release), aside);
+  fs.renameSync(aside, link);
+}
+
+function replaceFile(file, text) {
+  fs.writeFileSync(`${file}.next`, text, { mode: 0o600 });
+  fs.renameSync(`${file}.next`, file);
+}
+
+const settingsFile = (root) => path.join(truth.runDir(root), 'reload.json');
+
+/** Tell the gates about the reload under way: how long to hold, whether the host is drained, which env file holds. */
+const tellGates = (root, settings) => replaceFile(settingsFile(root), JSON.stringify(settings));
+
+const goodEnv = (root, name) => path.join(root, '.gapless', 'env', `${name}.good`);
+const envFile = (root, release, wanted) => wanted.env_file && path.join(root, 'releases', release, wanted.env_file);
+
+/** Keep a copy of the env file that a healthy release runs with: the way back must not depend on what came after. */
+function rememberEnv(root, release, wanted, name) {
+  const file = envFile(root, release, wanted);
+  if (!file || !fs.existsSync(file)) return;
+  fs.mkdirSync(path.join(root, '.gapless', 'env'), { recursive: true, mode: 0o700 });
+  replaceFile(goodEnv(root, name), fs.readFileSync(file, 'utf8'));
+}
+
+/** List the processes whose env file differs from the last good one; going back must use the good one for these. */
+function pinnedEnv(root, release, processes) {
+  const pins = {};
+  for (const [name, wanted] of Object.entries(processes)) {
+    const now = truth.attempt(() => fs.readFileSync(envFile(root, release, wanted), 'utf8'));
+    const good = truth.attempt(() => fs.readFileSync(goodEnv(root, name), 'utf8'));
+    if (good !== null && now !== good) pins[name] = goodEnv(root, name);
+  }
+  return pins;
+}
+
+const crashFiles = (root) => truth.attempt(() => fs.readdirSync(truth.runDir(root)), []).filter((name) => /^crash-\d+\.log$/.test(name));
+
+/** Forget crash files and records of processes that are gone, so that a new one can be told from an old one. */
+function sweep(root) {
+  for (const name of truth.attempt(() => fs.readdirSync(truth.runDir(root)), [])) {
+    const match = /^(?:crash|worker|health)-(\d+)\.\w+$/.exec(name);
+    if (match && !truth.alive(Number(match[1]))) truth.attempt(() => fs.unlinkSync(path.join(truth.runDir(root), name)));
+  }
+}
+
+function readCrash(root, name) {
+  const lines = (truth.attempt(() => fs.readFileSync(path.join(truth.runDir(root), name), 'utf8'), '') || '').trimEnd().split('\n');
+  return { why: lines[0] || 'it ended without a word', lines: lines.slice(1, 31) };
+}
+
+// ---------------------------------------------------------------- one worker
+
+/** Note which workers and crash files exist, so that what comes after can be told from what was before. */
+const before = (host) => ({
+  pids: new Set(truth.workers(host.root).map((item) => item.pid)),
+  crashes: new Set(crashFiles(host.root)),
+});
+
+/**
+ * Wait until process `id` has an open worker of `release` that was not there before; return its record.
+ * Throws Refused when it crashed (more often than `forgive` times), was killed, or was not open within `limit` ms.
+ * Ends workers of the `unwanted` release meanwhile: a respawn may have followed the link just before it was flipped.
+ */
+async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = null }) {
+  const deadline = Date.now() + limit;
+  let last = { state: '', pid: null };
+  let asked = Date.now();
+  for (;;) {
+    const record = truth.workers(host.root).find((item) => item.pm_id === id && item.release === release && !seen.pids.has(item.pid));
+    if (record && (record.state !== last.state || record.pid !== last.pid)) {
+      last = record;
+      host.journal.write('worker', { id, pid: record.pid, release, state: record.state });
+    }
+    if (record && record.state === 'open') return record;
+    const wrong = unwanted && truth.workers(host.root).find((item) => item.pm_id === id && item.release === unwanted && waiting(item));
+    if (wrong) await end(wrong.pid);
+    const crash = crashFiles(host.root).find((name) => !seen.crashes.has(name) && isOf(host.root, name, id));
+    if (crash) {
+      seen.crashes.add(crash);
+      const { why, lines } = readCrash(host.root, crash);
+      if (forgive === 0) throw new Refused(why, lines);
+      forgive -= 1;
+    } else if (last.pid && !truth.alive(last.pid)) {
+      if (forgive === 0) throw new Refused(`worker ${id} (pid ${last.pid}) was killed from outside while ${last.state}; out of memory?`);
+      last = { state: '', pid: null };
+    }
+    if (Date.now() > deadline) throw new Refused(late(id, limit, record));
+    if (Date.now() - asked > LIST_MS) {
+      asked = Date.now();
+      await wakeIfGivenUp(host, id, forgive);
+    }
+    await sleep(TICK_MS);
+  }
+}
+
+const late = (id, limit, record) =>
+  `worker ${id} was not open within ${seconds(limit)}` + (record ? `; it is ${record.state}${record.why ? `: ${record.why}` : ''}` : '; it never came up');
+
+/** Restart a worker that PM2 gave up after too many crashes, as long as crashes are forgiven. */
+async function wakeIfGivenUp(host, id, forgive) {
+  const item = (await truth.list(host.pm2, host.root)).find((each) => each.id === id);
+  if (!item || item.status !== 'errored') return;
+  if (forgive === 0) throw new Refused(`PM2 gave worker ${id} up after too many crashes`);
+  truth.rpc(host.pm2, 'restartProcessId', { id, env: {} }, Infinity).catch((err) => host.journal.write('note', { text: err.message }));
+}
+
+/** Say whether a crash file is of process `id`; one without a record is, for one worker boots at a time. */
+function isOf(root, name, id) {
+  const record = truth.worker(root, Number(/\d+/.exec(name)[0]));
+  return !record || record.pm_id === id;
+}
+
+/** Replace one worker; return its new record as soon as it is open. The old one finishes its requests meanwhile. */
+async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = {}) {
+  await host.retired.get(id); // PM2 refuses a reload while the old worker of the last one is still parked
+  sweep(host.root);
+  tellGates(host.root, { ...host.gates, hold_ms: hold });
+  const seen = before(host);
+  const limit = host.plan.healthy_deadline_ms + hold + 5000;
+  const method = mode === 'cluster' ? 'reloadProcessId' : 'restartProcessId';
+  // PM2 ends the old worker when listen_timeout runs out, healed or not: leave room for the way back.
+  const timing = { listen_timeout: 4 * limit + SLACK_MS, kill_timeout: host.plan.kill_timeout_ms, wait_ready: true };
+  const retired = truth.rpc(host.pm2, method, { id, env: { current_conf: timing } }, Infinity);
+  host.retired.set(id, retired.catch((err) => host.journal.write('note', { text: `PM2 on ${method} ${id}: ${err.message}` })));
+  return opened(host, { id, release, seen, limit, forgive });
+}
+
+/** Wait until the old workers of all replaced ids have left, as long as PM2 lets them live. */
+function allRetired(host) {
+  const limit = 2 * host.plan.kill_timeout_ms + SLACK_MS;
+  return truth.within(limit, 'the end of the old workers', Promise.all(host.retired.values()));
+}
+
+// ---------------------------------------------------------------- one process of the app
+
+const instances = (wanted) => (wanted.instances === 'max' ? os.availableParallelism() : wanted.instances);
+
+/** Describe a process to PM2. Cwd is the link itself: PM2 follows it at each spawn only if it was given the link. */
+const conf = (host, name, wanted) => ({
+  name,
+  script: path.join(host.root, '.gapless', 'gate.cjs'),
+  cwd: path.join(host.root, 'current'),
+  exec_mode: wanted.exec_mode,
+  instances: instances(wanted),
+  wait_ready: true,
+  listen_timeout: host.plan.healthy_deadline_ms + SLACK_MS,
+  kill_timeout: host.plan.kill_timeout_ms,
+  autorestart: true,
+  vizion: false, // PM2 would look for a git checkout at each start
+});
+
+/** Start a process where none runs; PM2 starts its workers one after another. */
+async function start(host, name, wanted) {
+  const holder = wanted.port && truth.portHolder(wanted.port);
+  if (holder) throw new Refused(`port ${wanted.port} is held by pid ${holder.pid} (${holder.command}), which is not ours and was left alone`);
+  sweep(host.root);
+  tellGates(host.root, { ...host.gates, hold_ms: 0 });
+  const seen = before(host);
+  const limit = host.plan.healthy_deadline_ms + 5000;
+  host.journal.write('start', { name, instances: instances(wanted) });
+  host.created.push(name);
+  host.pm2.start(conf(host, name, wanted), (err) => err && host.journal.write('note', { text: `PM2 on start of ${name}: ${truth.asError(err).message}` }));
+  for await (const id of appearing(host, name, instances(wanted))) await opened(host, { id, release: host.to, seen, limit });
+}
+
+/** Yield the ids of a process as PM2 begins to list them, until there are `count`. */
+async function* appearing(host, name, count, known = new Set()) {
+  const deadline = Date.now() + host.plan.healthy_deadline_ms + SLACK_MS;
+  for (let found = known.size; found < count; ) {
+    for (const { id } of (await truth.list(host.pm2, host.root)).filter((item) => item.name === name && !known.has(item.id))) {
+      known.add(id);
+      found += 1;
+      yield id;
+    }
+    if (Date.now() > deadline) throw new Refused(`PM2 listed ${found} of ${count} workers of ${name}`);
+    if (found < count) await sleep(TICK_MS * 4);
+  }
+}
+
+/** Replace the workers of a process one by one; the first is the canary and is held longest. */
+async function reload(host, existing) {
+  for (const item of existing) {
+    const canary = host.replaced.length === 0 && !host.plan.drained;
+    host.touched = item;
+    await replace(host, item, host.to, { hold: canary ? host.plan.min_healthy_ms : 0 });
+    host.replaced.push(item);
+    host.touched = null;
+  }
+}
+
+/** Bring the number of workers to what is wanted: PM2 ignores a changed `instances` on reload. */
+async function scale(host, name, wanted, existing) {
+  const want = instances(wanted);
+  if (want > existing.length) {
+    const seen = before(host);
+    const known = new Set(existing.map((item) => item.id));
+    host.journal.write('scale', { name, from: existing.length, to: want });
+    host.pm2.scale(name, want, () => {});
+    const limit = host.plan.healthy_deadline_ms + 5000;
+    for await (const id of appearing(host, name, want, known)) await opened(host, { id, release: host.to, seen, limit });
+  }
+  for (const { id } of existing.slice(want)) {
+    host.journal.write('scale', { name, from: existing.length, to: want, id });
+    await host.retired.get(id);
+    await truth.rpc(host.pm2, 'deleteProcessId', id, 2 * host.plan.kill_timeout_ms + SLACK_MS);
+  }
+}
+
+/** Carry one process of the app to the new release, whatever it is doing now. */
+async function carry(host, name, wanted) {
+  const existing = (await truth.list(host.pm2, host.root)).filter((item) => item.name === name).sort((a, b) => a.id - b.id);
+  const foreign = existing.filter((item) => !item.gated || item.mode !== wanted.exec_mode);
+  if (foreign.length) {
+    await remove(host, name, foreign);
+    return start(host, name, wanted);
+  }
+  if (!existing.length) return start(host, name, wanted);
+  await reload(host, existing);
+  return scale(host, name, wanted, existing);
+}
+
+/** Remove workers that no reload can carry over: another mode, or not started through the gate. */
+async function remove(host, name, foreign) {
+  if (!host.plan.drained && !host.plan.allow_downtime) {
+    throw new Refused(`${name} runs in ${foreign[0].mode} mode from ${foreign[0].script}; replacing it means downtime, so it needs --allow-downtime`);
+  }
+  host.journal.write('remove', { name, script: foreign[0].script, mode: foreign[0].mode });
+  for (const { id } of foreign) await truth.rpc(host.pm2, 'deleteProcessId', id, 2 * host.plan.kill_timeout_ms + SLACK_MS);
+}
+
+// ---------------------------------------------------------------- the whole host
+
+/** Watch all workers for `min_healthy_ms`: same pids, same restart counts, healthy each on its own socket. */
+async function settle(host, release, ms) {
+  const first = await ours(host);
+  host.journal.write('settle', { ms, workers: first.map(({ id, pid }) => ({ id, pid })) });
+  const end = Date.now() + ms;
+  do {
+    for (const was of first) {
+      if (!truth.alive(was.pid)) throw new Refused(`worker ${was.id} (pid ${was.pid}) died after it had become healthy`, lastErrors(was));
+      await stillHealthy(host, was, release);
+    }
+    await sleep(Math.min(LIST_MS, Math.max(0, end - Date.now())));
+  } while (Date.now() < end);
+  for (const now of await ours(host)) {
+    const was = first.find((item) => item.id === now.id);
+    if (!was || was.pid !== now.pid || was.restarts !== now.restarts) throw new Refused(`worker ${now.id} was restarted while it had to stay up`, lastErrors(now));
+    if (now.release !== release) throw new Refused(`worker ${now.id} runs ${now.release}, not ${release}`);
+  }
+}
+
+async function stillHealthy(host, { id, pid, name }, release) {
+  const { health } = truth.marker(host.root, release).processes[name];
+  if (!health) return;
+  const answer = await truth.health(host.root, pid, health.path, health.timeout_ms);
+  if (answer.status !== 200) throw new Refused(`worker ${id} turned unhealthy: GET ${health.path} gave ${answer.status || answer.why}, want 200`);
+}
+
+const lastErrors = ({ errors }) => (truth.attempt(() => fs.readFileSync(errors, 'utf8'), '') || '').trimEnd().split('\n').slice(-15);
+
+const ours = async (host) => (await truth.list(host.pm2, host.root)).filter((item) => item.name in host.plan.processes);
+
+/** Go back: link, env, the worker in hand, then those already replaced; throws when the old code does not come up either. */
+async function goBack(host) {
+  host.journal.write('revert', { from: host.to, to: host.from });
+  for (const name of host.created) await removeCreated(host, name);
+  if (!host.from) {
+    fs.unlinkSync(path.join(host.root, 'current'));
+    return;
+  }
+  host.gates = { ...host.gates, env_files: pinnedEnv(host.root, host.from, host.plan.processes) };
+  tellGates(host.root, host.gates);
+  const seen = before(host);
+  flip(host.root, host.from);
+  if (host.touched) await heal(host, host.touched, seen);
+  for (const item of host.replaced) await replace(host, item, host.from, { forgive: 1 });
+  await settle(host, host.from, 1000);
+}
+
+/** Have PM2 respawn the worker in hand from the old release, by ending the held one; wait until that one is open. */
+async function heal(host, { id, pid: old }, seen) {
+  const item = (await truth.list(host.pm2, host.root)).find((each) => each.id === id);
+  if (item && item.pid === old && truth.alive(old)) return; // PM2 never took the reload up: the old worker is still the one
+  for (const { pid, state } of truth.workers(host.root).filter((each) => each.pm_id === id && waiting(each))) {
+    host.journal.write('end', { id, pid, state });
+    await end(pid);
+  }
+  const limit = 2 * host.plan.healthy_deadline_ms;
+  const unwanted = host.to === host.from ? null : host.to;
+  await opened(host, { id, release: host.from, seen, limit, forgive: 3, unwanted });
+}
+
+const waiting = ({ state }) => state !== 'open' && state !== 'stopping';
+
+/** End a process that serves nobody: ask, then insist. */
+async function end(pid) {
+  truth.attempt(() => process.kill(pid, 'SIGTERM'));
+  for (let waited = 0; truth.alive(pid) && waited < 2000; waited += TICK_MS) await sleep(TICK_MS);
+  truth.attempt(() => process.kill(pid, 'SIGKILL'));
+}
+
+async function removeCreated(host, name) {
+  for (const { id } of (await truth.list(host.pm2, host.root)).filter((item) => item.name === name)) {
+    await truth.rpc(host.pm2, 'deleteProcessId', id, 2 * host.plan.kill_timeout_ms + SLACK_MS).catch(() => {});
+  }
+  await endStrays(host);
+}
+
+/** End workers of ours that PM2 no longer lists: they would serve old code on the shared port, unseen. */
+async function endStrays(host) {
+  for (const { pid, release } of truth.strays(host.root, truth.daemon().pid, await truth.list(host.pm2, host.root))) {
+    host.journal.write('stray', { pid, release });
+    await end(pid);
+  }
+}
+
+/** Make the new state last: the list for the next boot, the good env, the mark of a stable release. */
+async function keep(host) {
+  for (const [name, wanted] of Object.entries(host.plan.processes)) rememberEnv(host.root, host.to, wanted, name);
+  fs.writeFileSync(path.join(host.root, 'releases', host.to, '.gapless-stable'), '');
+  await saveList(host);
+}
+
+/** Save PM2's list, readable by nobody else: it holds environments. */
+async function saveList(host) {
+  await truth.within(SLACK_MS, 'pm2 save', new Promise((resolve, reject) => host.pm2.dump((err) => (err ? reject(truth.asError(err)) : resolve()))));
+  for (const name of ['dump.pm2', 'dump.pm2.bak']) truth.attempt(() => fs.chmodSync(path.join(truth.daemon().home, name), 0o600));
+}
+
+/** Leave only what a respawn needs: the pinned env where going back had to pin one. */
+function untellGates(host) {
+  const { env_files: pins = {} } = host.gates;
+  if (Object.keys(pins).length) tellGates(host.root, { run: host.plan.run, env_files: pins });
+  else truth.attempt(() => fs.unlinkSync(settingsFile(host.root)));
+}
+
+/** Refuse to act for a run that no longer owns this host. */
+function checkFence(root, run) {
+  const owner = truth.readJson(path.join(root, '.gapless', 'lock', 'owner.json'));
+  if (!owner || owner.run !== run) throw new Refused(`the lock of this host is ${owner ? `held by ${owner.run}` : 'gone'}; this run (${run}) may not touch it`);
+}
+
+async function forward(host) {
+  flip(host.root, host.to);
+  for (const [name, wanted] of Object.entries(host.plan.processes)) await carry(host, name, wanted);
+  await settle(host, host.to, host.plan.min_healthy_ms);
+  await allRetired(host);
+  await endStrays(host);
+  await keep(host);
+}
+
+/** Carry this host to the plan's release, or take it back; journal one final event, whatever happens. */
+async function work(root, run) {
+  const journal = new Journal(root, run);
+  const plan = truth.readJson(path.join(journal.dir, 'plan.json'));
+  const host = {
+    root, plan, journal, to: plan.release, from: null,
+    created: [], replaced: [], touched: null, retired: new Map(), gates: { run, drained: plan.drained },
+  };
+  try {
+    checkFence(root, run);
+    const now = truth.current(root);
+    if (now.state !== 'ok' && now.state !== 'absent') throw new Refused(`current is ${now.state}; it must be a link to a complete release`);
+    if (!truth.marker(root, plan.release)) throw new Refused(`release ${plan.release} is not complete on this host`);
+    host.from = now.release;
+    host.pm2 = await truth.connect(plan.pm2);
+    journal.write('begin', { from: host.from, to: host.to, drained: plan.drained });
+  } catch (err) {
+    journal.write('reverted', { why: err.message, lines: err.lines, untouched: true, release: host.from });
+    return;
+  }
+  try {
+    await forward(host);
+    untellGates(host);
+    journal.write('done', { release: host.to });
+  } catch (err) {
+    journal.write('failed', { why: err.message, lines: err.lines });
+    await back(host, err);
+  }
+}
+
+async function back(host, cause) {
+  const told = { why: cause.message, lines: cause.lines, release: host.from };
+  try {
+    await goBack(host);
+    await allRetired(host);
+    await endStrays(host);
+    if (host.from) await saveList(host);
+    untellGates(host);
+    host.journal.write('reverted', told);
+  } catch (err) {
+    host.journal.write('broken', { ...told, back: err.message, lines: err.lines || told.lines });
+  }
+}
+
+// ---------------------------------------------------------------- the two ways in
+
+/** Start the work in a session of its own: a link that dies takes this process along, not that one. */
+function detach(root, run) {
+  const journal = new Journal(root, run);
+  fs.writeFileSync(path.join(journal.dir, 'plan.json'), fs.readFileSync(0), { mode: 0o600 });
+  const log = fs.openSync(path.join(journal.dir, 'driver.log'), 'a', 0o600);
+  const child = spawn(process.execPath, [__filename, 'work', root, run], { cwd: root, detached: true, stdio: ['ignore', log, log] });
+  fs.writeFileSync(path.join(journal.dir, 'driver.pid'), String(child.pid));
+  child.unref();
+}
+
+/** Print the journal as it grows until its final event, or until its driver is gone without one. */
+function follow(root, run) {
+  const journal = new Journal(root, run);
+  const pid = Number(truth.attempt(() => fs.readFileSync(path.join(journal.dir, 'driver.pid'), 'utf8'), '0'));
+  let printed = 0;
+  const print = () => {
+    for (const line of journal.lines().slice(printed)) {
+      printed += 1;
+      process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${line}\n`);
+      if (FINAL.has(JSON.parse(line).event)) process.exit(0);
+    }
+  };
+  fs.watch(journal.dir, print);
+  setInterval(() => {
+    const gone = !truth.alive(pid);
+    print();
+    if (gone) {
+      process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${JSON.stringify({ event: 'lost', pid })}\n`);
+      process.exit(0);
+    }
+  }, 1000);
+  print();
+}
+
+const [verb, root, run] = process.argv.slice(2);
+if (verb === 'work') work(root, run).finally(() => process.exit(0));
+if (verb === 'reload') detach(root, run);
+if (verb === 'reload' || verb === 'follow') follow(root, run);

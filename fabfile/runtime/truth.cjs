@@ -1,0 +1,250 @@
+'use strict';
+// The truth of one host: what runs, from PM2's daemon, /proc and each worker's own socket. Reads only.
+//
+//   node truth.cjs ROOT PM2_DIR APP...      (or piped into `node - ROOT PM2_DIR APP...`)
+//
+// Prints one JSON object. Never prints an environment: PM2's list holds every secret of the app.
+
+const fs = require('fs');
+const http = require('http');
+const os = require('os');
+const path = require('path');
+
+const RPC_LIMIT_MS = 10000; // a wedged daemon answers never; facts: SIGSTOP made `pm2 jlist` hang for ever
+const HEALTH_LIMIT_MS = 5000;
+
+// PM2 and its CLI helpers print banners on stdout; stdout is ours alone.
+console.log = console.info = console.warn = console.error;
+
+/** Return fn's value, or `otherwise` when it throws. */
+const attempt = (fn, otherwise = null) => {
+  try {
+    return fn();
+  } catch {
+    return otherwise;
+  }
+};
+
+const read = (file) => attempt(() => fs.readFileSync(file, 'utf8'));
+const readJson = (file) => attempt(() => JSON.parse(fs.readFileSync(file, 'utf8')));
+const alive = (pid) => attempt(() => process.kill(pid, 0) && true, false);
+const pm2Home = () => process.env.PM2_HOME || path.join(process.env.HOME || os.homedir(), '.pm2');
+
+/** Fail with a clear error when `promise` takes longer than `ms`. */
+function within(ms, what, promise) {
+  let timer;
+  const limit = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} gave no answer within ${ms / 1000} s`)), ms);
+  });
+  return Promise.race([promise, limit]).finally(() => clearTimeout(timer));
+}
+
+/** Describe the daemon without waking one up: connecting through PM2 spawns a daemon where none lives. */
+function daemon() {
+  const pid = Number(read(path.join(pm2Home(), 'pm2.pid'))) || null;
+  const living = pid !== null && alive(pid) && /PM2|God/.test(read(`/proc/${pid}/cmdline`) || '');
+  return { pid: living ? pid : null, home: pm2Home(), socket: fs.existsSync(path.join(pm2Home(), 'rpc.sock')) };
+}
+
+/** Connect to the daemon of this user; spawns one if there is none, so look at daemon() first. */
+async function connect(pm2Dir) {
+  const pm2 = require(pm2Dir);
+  await within(RPC_LIMIT_MS, 'PM2', new Promise((resolve, reject) => pm2.connect((err) => (err ? reject(err) : resolve()))));
+  return pm2;
+}
+
+/** Call the daemon directly. Ids must be numbers: PM2 compares them with === (the CLI's strings never match). */
+function rpc(pm2, method, args, limit = RPC_LIMIT_MS) {
+  const call = new Promise((resolve, reject) => {
+    pm2.Client.executeRemote(method, args, (err, answer) => (err ? reject(asError(err)) : resolve(answer)));
+  });
+  return limit === Infinity ? call : within(limit, `PM2's ${method}`, call);
+}
+
+const asError = (err) => (err instanceof Error ? err : new Error((err && (err.message || err.msg)) || JSON.stringify(err)));
+
+/** List PM2's processes by the fields we need; the environment stays behind. */
+async function list(pm2, root) {
+  const all = await rpc(pm2, 'getMonitorData', {});
+  return all.map((item) => describe(item, root));
+}
+
+function describe({ pid, name, pm_id: id, pm2_env: env, monit }, root) {
+  return {
+    id, pid, name,
+    status: env.status,
+    mode: env.exec_mode === 'cluster_mode' ? 'cluster' : 'fork',
+    restarts: env.restart_time,
+    started: env.pm_uptime,
+    script: env.pm_exec_path,
+    cwd: env.pm_cwd,
+    errors: env.pm_err_log_path,
+    gated: env.pm_exec_path === path.join(root, '.gapless', 'gate.cjs'),
+    memory: monit && monit.memory,
+    cpu: monit && monit.cpu,
+    release: releaseOf(pid, root),
+  };
+}
+
+/** Say which release a process runs: by the directory it stands in, not by what anybody wrote down. */
+function releaseOf(pid, root) {
+  const cwd = pid ? attempt(() => fs.readlinkSync(`/proc/${pid}/cwd`)) : null;
+  const base = attempt(() => fs.realpathSync(path.join(root, 'releases')));
+  if (!cwd || !base || !cwd.startsWith(base + path.sep)) return null;
+  return cwd.slice(base.length + 1).split(path.sep)[0].replace(/ \(deleted\)$/, '');
+}
+
+const runDir = (root) => path.join(root, '.gapless', 'run');
+const worker = (root, pid) => readJson(path.join(runDir(root), `worker-${pid}.json`));
+
+/** Read all worker records of this app, the living only. */
+function workers(root) {
+  const names = attempt(() => fs.readdirSync(runDir(root)), []);
+  return names
+    .map((name) => /^worker-(\d+)\.json$/.exec(name))
+    .filter((match) => match && alive(Number(match[1])))
+    .map((match) => worker(root, match[1]))
+    .filter(Boolean);
+}
+
+/** Ask one worker for its health on its own socket. */
+function health(root, pid, route, limit = HEALTH_LIMIT_MS) {
+  const begun = Date.now();
+  return new Promise((resolve) => {
+    const done = (answer) => resolve({ ms: Date.now() - begun, ...answer });
+    const request = http.get(
+      { socketPath: path.join(runDir(root), `health-${pid}.sock`), path: route, agent: false, timeout: limit },
+      (response) => {
+        response.resume();
+        done({ status: response.statusCode, release: response.headers['x-release'] || null });
+      },
+    );
+    request.on('timeout', () => request.destroy(new Error(`no answer within ${limit} ms`)));
+    request.on('error', (err) => done({ status: 0, why: err.message }));
+  });
+}
+
+/** Name where `current` leads: a complete release, or what is wrong with it. */
+function current(root) {
+  const link = path.join(root, 'current');
+  const stat = attempt(() => fs.lstatSync(link));
+  if (!stat) return { state: 'absent', release: null };
+  if (!stat.isSymbolicLink()) return { state: stat.isDirectory() ? 'directory' : 'file', release: null };
+  const base = attempt(() => fs.realpathSync(path.join(root, 'releases')));
+  const real = attempt(() => fs.realpathSync(link));
+  if (!real) return { state: 'dangling', release: path.basename(fs.readlinkSync(link)) };
+  if (path.dirname(real) !== base) return { state: 'outside', release: null };
+  const id = path.basename(real);
+  return { state: marker(root, id) ? 'ok' : 'incomplete', release: id };
+}
+
+const marker = (root, id) => readJson(path.join(root, 'releases', id, '.gapless.json'));
+
+/** List the releases on this host, oldest first; only directories named like ours. */
+function releases(root) {
+  const names = attempt(() => fs.readdirSync(path.join(root, 'releases')), []);
+  return names
+    .filter((name) => /^\d+-[0-9a-f]+$/.test(name))
+    .sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10) || (a < b ? -1 : 1))
+    .map((id) => {
+      const settings = marker(root, id);
+      const release = path.join(root, 'releases', id);
+      return {
+        id,
+        complete: settings !== null,
+        commit: settings && settings.commit,
+        ref: settings && settings.ref,
+        bad: fs.existsSync(path.join(release, '.gapless-bad')),
+        stable: fs.existsSync(path.join(release, '.gapless-stable')),
+      };
+    });
+}
+
+/** List children of the daemon that stand in one of our releases but that PM2 no longer lists. */
+function strays(root, daemonPid, listed) {
+  if (!daemonPid) return [];
+  const known = new Set(listed.map((item) => item.pid));
+  return attempt(() => fs.readdirSync('/proc'), [])
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => !known.has(pid) && parentOf(pid) === daemonPid)
+    .map((pid) => ({ pid, release: releaseOf(pid, root), state: (worker(root, pid) || {}).state || null }))
+    .filter((stray) => stray.release && stray.state !== 'stopping');
+}
+
+function parentOf(pid) {
+  const stat = read(`/proc/${pid}/stat`) || '';
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+}
+
+/** Find who listens on a TCP port of this host: pid and command, as far as /proc lets us look. */
+function portHolder(port) {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0');
+  const inodes = new Set();
+  for (const table of ['/proc/net/tcp', '/proc/net/tcp6']) {
+    for (const line of (read(table) || '').split('\n').slice(1)) {
+      const columns = line.trim().split(/\s+/);
+      if (columns[3] === '0A' && columns[1].endsWith(`:${hex}`)) inodes.add(`socket:[${columns[9]}]`);
+    }
+  }
+  if (!inodes.size) return null;
+  for (const pid of attempt(() => fs.readdirSync('/proc'), []).filter((name) => /^\d+$/.test(name))) {
+    for (const fd of attempt(() => fs.readdirSync(`/proc/${pid}/fd`), [])) {
+      if (inodes.has(attempt(() => fs.readlinkSync(`/proc/${pid}/fd/${fd}`)))) return { pid: Number(pid), command: commandOf(pid) };
+    }
+  }
+  return { pid: null, command: 'a process of another user' };
+}
+
+const commandOf = (pid) => (read(`/proc/${pid}/cmdline`) || '').split('\0').join(' ').trim().slice(0, 120);
+
+/** Gather everything about one app root; `names` are its PM2 process names. */
+async function facts(root, pm2Dir, names) {
+  const god = daemon();
+  const answer = {
+    node: process.versions.node, cpus: os.availableParallelism(), daemon: god,
+    current: current(root), releases: releases(root), processes: [], strays: [], trouble: null,
+  };
+  if (!god.pid) return answer;
+  try {
+    const pm2 = await connect(pm2Dir);
+    const all = await list(pm2, root);
+    answer.processes = await Promise.all(all.filter((item) => names.includes(item.name)).map((item) => withHealth(item, root)));
+    answer.strays = strays(root, god.pid, all);
+    pm2.disconnect();
+  } catch (err) {
+    answer.trouble = `PM2's daemon (pid ${god.pid}): ${err.message}`;
+  }
+  return answer;
+}
+
+async function withHealth(item, root) {
+  const record = worker(root, item.pid);
+  const settings = item.release && marker(root, item.release);
+  const wanted = settings && settings.processes[item.name];
+  return {
+    ...item,
+    state: record && record.state,
+    ports: (record && record.ports) || [],
+    health: wanted && wanted.health && record ? await health(root, item.pid, wanted.health.path) : null,
+  };
+}
+
+module.exports = {
+  alive, asError, attempt, connect, current, daemon, facts, health, list, marker, portHolder, readJson, releaseOf, rpc, runDir, strays,
+  within, worker, workers,
+};
+
+// Piped into `node -` there is no require.main at all; required by the driver it is the driver.
+if (require.main === module || require.main === undefined) {
+  const [root, pm2Dir, ...names] = process.argv.slice(2);
+  facts(root, pm2Dir, names).then(
+    (answer) => {
+      process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${JSON.stringify({ event: 'facts', ...answer })}\n`, () => process.exit(0));
+    },
+    (err) => {
+      process.stderr.write(`${err.message}\n`);
+      process.exit(1);
+    },
+  );
+}
