@@ -47,7 +47,7 @@ KEPT_MARKS = 1000
 KEPT_CELLS = 3600          # of the series; beyond, two cells become one
 BODY_LIMIT = 1 << 20       # bytes read of one body
 HEAD_LIMIT = 1 << 16       # bytes of one head or chunk line
-LATE = 2.0                 # seconds behind schedule from which requests are skipped, lest they leave as one burst
+LATE = 1.0                 # seconds behind schedule from which requests are skipped, lest they leave as one burst
 PATIENCE = 2.0             # seconds beyond its grace that the thread has to end
 MORE = "(more)"
 
@@ -79,7 +79,8 @@ class Target:
             raise ValueError(f"{self.name}: the url holds a login, which the report would show.")
         if not re.fullmatch(r"[!-~]+", self.url + (self.host_header or "")):
             raise ValueError(f"{self.name}: only printable ASCII without blanks fits a request.")
-        _ = parts.port             # raises ValueError where it is no number up to 65535
+        # Both raise a ValueError: a port that is no number up to 65535, a name that no resolver can be asked for.
+        _ = parts.port, parts.hostname.encode("idna")
 
     @property
     def tls(self) -> bool:
@@ -768,7 +769,7 @@ class Prober:
 
     def add(self, target: Target) -> None:
         """Ask this one too; one that bears a known name is asked at its new address from now on."""
-        self._tell(lambda: self._launch(target))
+        self._tell(lambda: self._welcome(target))
 
     def snapshot(self) -> Report:
         """Report what is known so far."""
@@ -832,6 +833,12 @@ class Prober:
             stream.pool.close()
         await asyncio.sleep(0)                 # closing takes effect in the loop's next round
 
+    def _welcome(self, target: Target) -> None:
+        try:
+            self._launch(target)
+        except Exception as error:
+            self._broke(error)
+
     def _launch(self, target: Target) -> None:
         known = [stream for stream in self._streams if stream.ledger.target.name == target.name]
         self._targets[target.name] = target
@@ -848,7 +855,14 @@ class Prober:
         with self._lock:
             stream = Stream(Ledger(target, kind, up, self._judged_from), self._header, self._limit)
             self._streams.append(stream)
-        self._pacers.append(asyncio.create_task(self._pace(stream, len(self._streams))))
+        pacer = asyncio.create_task(self._pace(stream, len(self._streams)))
+        pacer.add_done_callback(self._paced)
+        self._pacers.append(pacer)
+
+    def _paced(self, pacer: asyncio.Task[None]) -> None:
+        # A pacer that dies falls silent, and silence must not pass for "nothing was lost".
+        if not pacer.cancelled() and (error := pacer.exception()):
+            self._broke(error)
 
     def _interval(self, target: Target, kind: str) -> float:
         directs = sum(not target.counted for target in self._targets.values())
