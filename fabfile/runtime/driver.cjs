@@ -1,49 +1,24 @@
 'use strict';
 // The gated reload of one host. Runs in a session of its own, so that no lost link can cut it in half.
 //
-//   node driver.cjs reload ROOT RUN  < plan.json    start it detached, then follow its journal
-//   node driver.cjs follow ROOT RUN                 follow one that is under way, or was
+//   node driver.cjs start ROOT RUN < plan.json     (journal.cjs has the ways in)
 //
 // One worker at a time: reload it by numeric id, wait until its gate opened, go on. When a gate stays shut: link back,
-// end the held worker by pid (its respawn is old code), reload those already done, verify. Every step is journalled in
-// .gapless/runs/RUN/journal.jsonl before the next begins; the last event is `done`, `reverted` or `broken`.
+// end the held worker by pid (its respawn is old code), reload those already done, verify. Every step is
+// journalled before the next begins; the last event is `done`, `reverted` or `broken`.
 
 const fs = require('fs');
 const os = require('os');
 const path = require('path');
-const { spawn } = require('child_process');
+const journal = require('./journal.cjs');
 const truth = require('./truth.cjs');
 
 const TICK_MS = 50;
 const LIST_MS = 500; // PM2 is asked less often than our own files: each answer carries every app's environment
-const FINAL = new Set(['done', 'reverted', 'broken']);
 const SLACK_MS = 30000; // PM2's timer kills the old worker when it runs out, so it must outlast our own deadline by far
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
-
-// ---------------------------------------------------------------- journal
-
-class Journal {
-  constructor(root, run) {
-    this.dir = path.join(root, '.gapless', 'runs', run);
-    this.file = path.join(this.dir, 'journal.jsonl');
-    fs.mkdirSync(this.dir, { recursive: true, mode: 0o700 });
-  }
-
-  /** Append one event and sync it: what is not on the disk did not happen. */
-  write(event, fields = {}) {
-    const fd = fs.openSync(this.file, 'a', 0o600);
-    fs.writeSync(fd, `${JSON.stringify({ event, at: Date.now(), ...fields })}\n`);
-    fs.fsyncSync(fd);
-    fs.closeSync(fd);
-  }
-
-  lines() {
-    const text = truth.attempt(() => fs.readFileSync(this.file, 'utf8'), '');
-    return text.split('\n').filter(Boolean);
-  }
-}
 
 /** Stop a run: `why` is for a person, `lines` are the app's last words. */
 class Refused extends Error {
@@ -326,6 +301,7 @@ const ours = async (host) => (await truth.list(host.pm2, host.root)).filter((ite
 /** Go back: link, env, the worker in hand, then those already replaced; throws when the old code does not come up either. */
 async function goBack(host) {
   host.journal.write('revert', { from: host.to, to: host.from });
+  if (host.to !== host.from) fs.writeFileSync(path.join(host.root, 'releases', host.to, '.gapless-bad'), '');
   for (const name of host.created) await removeCreated(host, name);
   if (!host.from) {
     fs.unlinkSync(path.join(host.root, 'current'));
@@ -413,31 +389,29 @@ async function forward(host) {
 }
 
 /** Carry this host to the plan's release, or take it back; journal one final event, whatever happens. */
-async function work(root, run) {
-  const journal = new Journal(root, run);
-  const plan = truth.readJson(path.join(journal.dir, 'plan.json'));
+async function work(root, run, log, plan) {
   const host = {
-    root, plan, journal, to: plan.release, from: null,
+    root, plan, journal: log, to: plan.release, from: null,
     created: [], replaced: [], touched: null, retired: new Map(), gates: { run, drained: plan.drained },
   };
   try {
-    checkFence(root, run);
+    checkFence(root, plan.lock);
     const now = truth.current(root);
     if (now.state !== 'ok' && now.state !== 'absent') throw new Refused(`current is ${now.state}; it must be a link to a complete release`);
     if (!truth.marker(root, plan.release)) throw new Refused(`release ${plan.release} is not complete on this host`);
     host.from = now.release;
     host.pm2 = await truth.connect(plan.pm2);
-    journal.write('begin', { from: host.from, to: host.to, drained: plan.drained });
+    log.write('begin', { from: host.from, to: host.to, drained: plan.drained });
   } catch (err) {
-    journal.write('reverted', { why: err.message, lines: err.lines, untouched: true, release: host.from });
+    log.write('reverted', { why: err.message, lines: err.lines, untouched: true, release: host.from });
     return;
   }
   try {
     await forward(host);
     untellGates(host);
-    journal.write('done', { release: host.to });
+    log.write('done', { release: host.to });
   } catch (err) {
-    journal.write('failed', { why: err.message, lines: err.lines });
+    log.write('failed', { why: err.message, lines: err.lines });
     await back(host, err);
   }
 }
@@ -456,43 +430,4 @@ async function back(host, cause) {
   }
 }
 
-// ---------------------------------------------------------------- the two ways in
-
-/** Start the work in a session of its own: a link that dies takes this process along, not that one. */
-function detach(root, run) {
-  const journal = new Journal(root, run);
-  fs.writeFileSync(path.join(journal.dir, 'plan.json'), fs.readFileSync(0), { mode: 0o600 });
-  const log = fs.openSync(path.join(journal.dir, 'driver.log'), 'a', 0o600);
-  const child = spawn(process.execPath, [__filename, 'work', root, run], { cwd: root, detached: true, stdio: ['ignore', log, log] });
-  fs.writeFileSync(path.join(journal.dir, 'driver.pid'), String(child.pid));
-  child.unref();
-}
-
-/** Print the journal as it grows until its final event, or until its driver is gone without one. */
-function follow(root, run) {
-  const journal = new Journal(root, run);
-  const pid = Number(truth.attempt(() => fs.readFileSync(path.join(journal.dir, 'driver.pid'), 'utf8'), '0'));
-  let printed = 0;
-  const print = () => {
-    for (const line of journal.lines().slice(printed)) {
-      printed += 1;
-      process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${line}\n`);
-      if (FINAL.has(JSON.parse(line).event)) process.exit(0);
-    }
-  };
-  fs.watch(journal.dir, print);
-  setInterval(() => {
-    const gone = !truth.alive(pid);
-    print();
-    if (gone) {
-      process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${JSON.stringify({ event: 'lost', pid })}\n`);
-      process.exit(0);
-    }
-  }, 1000);
-  print();
-}
-
-const [verb, root, run] = process.argv.slice(2);
-if (verb === 'work') work(root, run).finally(() => process.exit(0));
-if (verb === 'reload') detach(root, run);
-if (verb === 'reload' || verb === 'follow') follow(root, run);
+journal.ways(__filename, work);

@@ -198,11 +198,14 @@ function portHolder(port) {
 
 const commandOf = (pid) => (read(`/proc/${pid}/cmdline`) || '').split('\0').join(' ').trim().slice(0, 120);
 
+const pm2Version = (pm2Dir) => (readJson(path.join(pm2Dir, 'package.json')) || {}).version;
+
 /** Gather everything about one app root; `names` are its PM2 process names. */
 async function facts(root, pm2Dir, names) {
   const god = daemon();
   const answer = {
-    node: process.versions.node, cpus: os.availableParallelism(), daemon: god,
+    node: process.versions.node, path: process.env.PATH, pm2: pm2Dir, version: pm2Version(pm2Dir),
+    cpus: os.availableParallelism(), root, daemon: god,
     current: current(root), releases: releases(root), processes: [], strays: [], trouble: null,
   };
   if (!god.pid) return answer;

@@ -1,0 +1,89 @@
+"""HAProxy's runtime socket: take a server out of rotation and put it back."""
+
+from __future__ import annotations
+
+from ..values import Balancer
+from .shell import Shell, call, cmd, path
+
+# Column numbers of `show stat` (HAProxy management guide, 9.1): 1 pxname, 2 svname, 5 scur, 18 status.
+LIBRARY = r"""
+haproxy() { # socket command
+    if command -v socat >/dev/null; then printf '%s\n' "$2" | socat -t 10 - "UNIX-CONNECT:$1"
+    elif command -v perl >/dev/null; then perl -MIO::Socket::UNIX -e '
+        my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "$ARGV[0]: $!\n";
+        print $s "$ARGV[1]\n"; print while <$s>' "$1" "$2"
+    elif command -v python3 >/dev/null; then python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall((sys.argv[2] + "\n").encode())
+while (data := s.recv(65536)): sys.stdout.write(data.decode())' "$1" "$2"
+    else fail "this host has no socat, perl or python3 to talk to HAProxy's socket with"; fi
+}
+order() { # socket command
+    said=$(haproxy "$1" "$2" 2>&1) || fail "HAProxy's socket $1: $said"
+    [ -z "$said" ] || fail "HAProxy refused '$2': $said"
+}
+server_row() { haproxy "$1" "show stat" | awk -F, -v b="$2" -v s="$3" '$1 == b && $2 == s { print $5, $18; exit }'; }
+others_up() { haproxy "$1" "show stat" | awk -F, -v b="$2" -v s="$3" \
+    '$1 == b && $2 != s && $2 != "FRONTEND" && $2 != "BACKEND" && $18 ~ /^(UP|no check)/ { n++ } END { print n + 0 }'; }
+drain() { # socket backend server limit-seconds
+    row=$(server_row "$1" "$2" "$3")
+    [ -n "$row" ] || fail "HAProxy has no server $2/$3, or no socket at $1" "Name it as HAProxy does: server: in hosts.yaml"
+    case $row in *' UP'* | *' no check'*)
+        if [ "$(others_up "$1" "$2" "$3")" -eq 0 ]; then
+            say '{"event":"alone"}'
+            return
+        fi ;;
+    esac
+    order "$1" "set server $2/$3 state drain"
+    calm=0 end=$(($(date +%s) + $4))
+    # Three reads in a row: a request may be between the frontend and the server when one is taken.
+    while [ $calm -lt 3 ]; do
+        row=$(server_row "$1" "$2" "$3")
+        if [ "${row%% *}" = 0 ]; then calm=$((calm + 1)); else calm=0; fi
+        if [ "$(date +%s)" -gt "$end" ]; then
+            order "$1" "set server $2/$3 state ready"
+            fail "$2/$3 still had ${row%% *} sessions after $4 s of draining (drain_timeout); it was put back"
+        fi
+        sleep 0.1
+    done
+    say '{"event":"drained"}'
+}
+restore() { # socket backend server limit-seconds
+    order "$1" "set server $2/$3 state ready"
+    end=$(($(date +%s) + $4))
+    while :; do
+        row=$(server_row "$1" "$2" "$3")
+        case $row in *' UP' | *' no check') break ;; esac
+        [ "$(date +%s)" -le "$end" ] || fail "$2/$3 was set ready, but HAProxy says ${row#* } after $4 s"
+        sleep 0.1
+    done
+    say '{"event":"restored"}'
+}
+rotation() { # socket backend
+    haproxy "$1" "show stat" | awk -F, -v b="$2" '$1 == b && $2 != "FRONTEND" && $2 != "BACKEND" { print $2, $5, $18 }' |
+        while read -r name sessions status; do
+            say "{\"event\":\"server\",\"name\":\"$name\",\"sessions\":$sessions,\"status\":\"$status\"}"
+        done
+}
+"""
+
+RESTORE_LIMIT = 30  # seconds; a check every 1-2 s with rise 2 or 3 needs some
+
+
+def drain(balancer: Balancer, server: str, limit: float) -> Shell:
+    """
+    Give the server no new sessions and wait until it has none, `limit` seconds at most.
+
+    Reports `drained`, or `alone` when it is the last one up: draining it would be the outage.
+    """
+    return call("drain", path(balancer.socket), cmd(balancer.backend, server, int(limit)))
+
+
+def restore(balancer: Balancer, server: str) -> Shell:
+    """Put the server back into rotation and wait until HAProxy calls it up."""
+    return call("restore", path(balancer.socket), cmd(balancer.backend, server, RESTORE_LIMIT))
+
+
+def rotation(balancer: Balancer) -> Shell:
+    """Report every server of the backend with its sessions and status."""
+    return call("rotation", path(balancer.socket), cmd(balancer.backend))

@@ -1,0 +1,50 @@
+"""The deploy lock of one host: a directory, because mkdir is atomic, with the owner's record inside."""
+
+from __future__ import annotations
+
+from .shell import Shell, call, cmd, path
+
+LIBRARY = r"""
+take_lock() { # root owner-json
+    lock=$1/.gapless/lock
+    mkdir -p -m 700 "$1/.gapless" || fail "$1/.gapless cannot be made: no write access, or no room"
+    if ! said=$(mkdir "$lock" 2>&1); then
+        # "File exists" is the only way to be held; full, read-only and out of inodes must never read as that.
+        [ -d "$lock" ] || fail "the lock cannot be taken: $said"
+        say "{\"event\":\"held\",\"owner\":$(cat "$lock/owner.json" 2>/dev/null | grep . || echo null)}"
+        exit 3
+    fi
+    if ! printf '%s\n' "$2" >"$lock/owner.json" 2>/dev/null || [ ! -s "$lock/owner.json" ]; then
+        rm -rf "$lock"
+        fail "the lock cannot be written: no space left on $1"
+    fi
+    say '{"event":"locked"}'
+}
+drop_lock() { # root run
+    lock=$1/.gapless/lock
+    grep -qF "\"run\": \"$2\"" "$lock/owner.json" 2>/dev/null || return 0
+    mv "$lock" "$lock.$2" && rm -rf "$lock.$2"
+}
+show_lock() { # root
+    if [ -d "$1/.gapless/lock" ]; then
+        say "{\"event\":\"held\",\"owner\":$(cat "$1/.gapless/lock/owner.json" 2>/dev/null | grep . || echo null)}"
+    else
+        say '{"event":"free"}'
+    fi
+}
+"""
+
+
+def take(root: str, owner: str) -> Shell:
+    """Take the lock, with `owner` (a line of JSON with the key `run`) as its record; exit 3 when it is held."""
+    return call("take_lock", path(root), cmd(owner))
+
+
+def drop(root: str, run: str) -> Shell:
+    """Remove the lock if it is still `run`'s own."""
+    return call("drop_lock", path(root), cmd(run))
+
+
+def show(root: str) -> Shell:
+    """Say who holds the lock."""
+    return call("show_lock", path(root))

@@ -1,0 +1,71 @@
+"""Node on one host: where it is, and the steps that build a release."""
+
+from __future__ import annotations
+
+from .shell import Shell, call, cmd, path
+
+LIBRARY = r"""
+use_tools() { # node_bin
+    [ -z "$1" ] || PATH=$1:$PATH
+    looked=$PATH
+    if ! command -v node >/dev/null || ! command -v pm2 >/dev/null; then
+        # nvm, asdf and volta extend PATH in files that only an interactive login shell reads.
+        more=$("${SHELL:-/bin/sh}" -ilc 'printf "\n@path %s\n" "$PATH"' </dev/null 2>/dev/null | sed -n 's/^@path //p' | tail -n 1)
+        PATH=$PATH:$more
+    fi
+    export PATH
+    for tool in node pm2 git; do
+        command -v $tool >/dev/null || fail "no $tool on this host; looked in $looked and in the login shell ${SHELL:-/bin/sh}" \
+            "Install it, or name its directory: node_bin: in hosts.yaml"
+    done
+    pm2_dir=$(dirname "$(dirname "$(readlink -f "$(command -v pm2)")")")
+    [ -f "$pm2_dir/lib/API.js" ] || pm2_dir=$(npm root -g)/pm2
+    [ -f "$pm2_dir/lib/API.js" ] || fail "pm2 is $(command -v pm2), but its module was not found; looked in $pm2_dir"
+}
+clean_node() { # script argument...
+    # PM2's daemon passes its own environment on to every worker, so it must be born with next to nothing.
+    env -i HOME="$HOME" PATH="$PATH" USER="${USER:-$(id -un)}" LOGNAME="${LOGNAME:-$(id -un)}" SHELL="${SHELL:-/bin/sh}" \
+        LANG="${LANG:-C.UTF-8}" ${TZ:+TZ="$TZ"} ${PM2_HOME:+PM2_HOME="$PM2_HOME"} GAPLESS_MARK="$GAPLESS_MARK" node "$@"
+}
+build_step() { # root release run command
+    log=$1/.gapless/runs/$3/build.log
+    mkdir -p -m 700 "$1/.gapless/runs" "$1/.gapless/runs/$3"
+    cd "$1/releases/$2"
+    printf '$ %s\n' "$4" >>"$log"
+    # NODE_ENV=production would make npm leave out what the build needs.
+    if (unset NODE_ENV; export CI=1 npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false
+        case $4 in 'npm ci' | 'npm ci '*) npm_ci "$1" "$4" ;; *) sh -c "$4" ;; esac) >>"$log" 2>&1; then return; else rc=$?; fi
+    tail -n 30 "$log" >&2
+    [ $rc -ne 137 ] || echo "exit 137: killed, most likely out of memory" >&2
+    fail "build step failed with exit code $rc: $4" "whole log: $log"
+}
+npm_ci() { # root command
+    # A tree may be reused only when nothing but the lockfile decided it: install scripts of the app itself may read more.
+    if [ ! -f package-lock.json ] || grep -Eq '"(pre|post)?install"|"prepare"' package.json; then sh -c "$2"; return; fi
+    key=$({ cat package.json package-lock.json .npmrc 2>/dev/null; node -v; uname -sm; echo "$2"; } | sha256sum | cut -c1-32)
+    tree=$1/.gapless/deps/$key
+    if [ -d "$tree/node_modules" ]; then
+        echo "dependencies reused: $key"
+        rm -rf node_modules
+        copy_tree "$tree/node_modules" node_modules
+        touch "$tree"
+        return
+    fi
+    sh -c "$2" || return
+    # Copied, not linked: a later step that edits a file in place must not reach the next release.
+    mkdir -p "$tree.new.$$"
+    if copy_tree node_modules "$tree.new.$$/node_modules"; then mv "$tree.new.$$" "$tree" 2>/dev/null || rm -rf "$tree.new.$$"; fi
+    find "$1/.gapless/deps" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} +
+}
+copy_tree() { cp -a --reflink=auto "$1" "$2" 2>/dev/null || cp -Rp "$1" "$2"; }
+"""
+
+
+def tools(node_bin: str | None) -> Shell:
+    """Put node, pm2 and git in PATH, or say where they were looked for; sets $pm2_dir."""
+    return cmd("use_tools", node_bin or "")
+
+
+def build_step(root: str, release: str, run: str, command: str) -> Shell:
+    """Run one build command in the release; its output goes to the host's build.log, its tail to us when it fails."""
+    return call("build_step", path(root), cmd(release, run, command))

@@ -1,0 +1,118 @@
+"""Releases on one host: fetch, check out, link what is shared, mark complete, prune."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .shell import Shell, call, cmd, path
+
+LIBRARY = r"""
+export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -o BatchMode=yes}"
+room_for() { # root min-mb
+    place=$1
+    while [ ! -e "$place" ]; do place=$(dirname "$place"); done
+    [ -w "$place" ] || fail "$place is not writable for $(id -un); make it so: chown $(id -un) $place"
+    [ ! -e "$1/.gapless" ] || [ -w "$1/.gapless" ] || fail "$1/.gapless is not writable for $(id -un)"
+    free=$(df -Pk "$place" | awk 'NR == 2 { print int($4 / 1024) }')
+    [ "$free" -ge "$2" ] || fail "$place has $free MB free, a release wants $2 MB (min_free_mb): disk full"
+    inodes=$(df -Pi "$place" 2>/dev/null | awk 'NR == 2 && $2 > 0 { print $4 }')
+    [ "${inodes:-99999}" -ge 20000 ] || fail "$place has $inodes inodes free, node_modules wants 20000: out of inodes"
+}
+shared_is_there() { # root file...
+    root=$1; shift
+    for file; do
+        [ -e "$root/shared/$file" ] || fail "$root/shared/$file is missing: every release links it; put it there (mode 0600)"
+    done
+}
+fetch_commit() { # root repo commit
+    mirror=$1/.gapless/mirror.git
+    [ -d "$mirror" ] || { rm -rf "$mirror.new"; git init -q --bare "$mirror.new" && mv "$mirror.new" "$mirror"; }
+    git --git-dir="$mirror" cat-file -e "$3^{commit}" 2>/dev/null && return
+    # Not every server gives a bare commit; all give their branches and tags.
+    git --git-dir="$mirror" fetch -q --no-tags -- "$2" "$3" 2>/dev/null ||
+        git --git-dir="$mirror" fetch -q --no-tags -- "$2" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
+    git --git-dir="$mirror" cat-file -e "$3^{commit}"
+}
+check_out() { # root release commit
+    dir=$1/releases/$2
+    mkdir -p "$1/releases" "$1/shared"
+    mkdir "$dir"
+    export GIT_INDEX_FILE="$1/.gapless/index.$2"
+    git --git-dir="$1/.gapless/mirror.git" read-tree "$3"
+    (cd "$dir" && git --git-dir="$1/.gapless/mirror.git" --work-tree="$dir" checkout-index -a -f)
+    rm -f "$GIT_INDEX_FILE"
+    unset GIT_INDEX_FILE
+}
+link_shared() { # root release kind path...
+    root=$1 dir=$1/releases/$2 kind=$3; shift 3
+    real=$(cd -P "$dir" && pwd)
+    for name; do
+        parent=$(dirname "$name")
+        mkdir -p "$dir/$parent"
+        # A link in the repository could lead the rm below out of the release.
+        case $(cd -P "$dir/$parent" && pwd)/ in "$real"/*) ;; *) fail "$name: $parent leads out of the release" ;; esac
+        [ "$kind" = file ] || mkdir -p "$root/shared/$name"
+        rm -rf "${dir:?}/$name"
+        ln -s "$(cd -P "$root" && pwd)/shared/$name" "$dir/$name"
+    done
+}
+complete() { # root release marker-json
+    file=$1/releases/$2/.gapless.json
+    printf '%s\n' "$3" >"$file.next"
+    [ -s "$file.next" ] || fail "no space left on $1"
+    mv "$file.next" "$file"
+}
+discard() { # root release
+    [ -e "$1/releases/$2/.gapless.json" ] || rm -rf "${1:?}/releases/${2:?}"
+}
+prune() { # root release...
+    root=$1; shift
+    real=$(cd -P "$root/releases" 2>/dev/null && pwd) || return 0
+    for release; do
+        # Asked again at the last moment: what lives now is what counts, not what lived at claim.
+        [ "$(basename "$(readlink "$root/current")")" != "$release" ] || continue
+        ! ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -qF "$real/$release" || continue
+        mv "$real/$release" "$real/.pruned-$release" && rm -rf "$real/.pruned-$release"
+    done
+}
+"""
+
+
+def room_for(root: str, min_mb: int) -> Shell:
+    """Refuse a host without write access, with less than `min_mb` MB free, or out of inodes."""
+    return call("room_for", path(root), cmd(min_mb))
+
+
+def shared_is_there(root: str, files: Iterable[str]) -> Shell:
+    """Refuse a host on which a shared file is missing."""
+    return call("shared_is_there", path(root), cmd(*files))
+
+
+def fetch(root: str, repo: str, commit: str) -> Shell:
+    """Bring one commit into the host's mirror."""
+    return call("fetch_commit", path(root), cmd(repo, commit))
+
+
+def check_out(root: str, release: str, commit: str) -> Shell:
+    """Write the commit's files into a new release directory."""
+    return call("check_out", path(root), cmd(release, commit))
+
+
+def link_shared(root: str, release: str, kind: str, names: Iterable[str]) -> Shell:
+    """Replace each name in the release by a link into shared/; `kind` is file or dir."""
+    return call("link_shared", path(root), cmd(release, kind, *names))
+
+
+def complete(root: str, release: str, marker: str) -> Shell:
+    """Write the complete marker (a line of JSON), last and by rename."""
+    return call("complete", path(root), cmd(release, marker))
+
+
+def discard(root: str, release: str) -> Shell:
+    """Remove a release that never became complete."""
+    return call("discard", path(root), cmd(release))
+
+
+def prune(root: str, doomed: Iterable[str]) -> Shell:
+    """Remove releases, but never the one that is live at that moment."""
+    return call("prune", path(root), cmd(*doomed))

@@ -1,0 +1,181 @@
+"""What will be done, as values, and the pure rules that refuse what would be unsafe. No connection, no clock."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import PlanRefused
+from .values import App, Group, Host, Process
+
+Facts = Mapping[str, Any]  # one host's event `facts`: see runtime/truth.cjs
+
+NODE_AT_LEAST = (20, 12)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Hold the flags of one command."""
+
+    verb: str
+    ref: str = ""
+    to: str = ""
+    max_parallel: tuple[str, ...] = ()
+    one_group_at_a_time: bool = False
+    allow_downtime: bool = False
+    hold_probe: bool = False
+
+
+def waves(hosts: Sequence[Host], widths: Sequence[str]) -> list[tuple[Host, ...]]:
+    """Cut hosts into waves; each width is "N" or "N%" of all, at least one host; the last width repeats."""
+    cut: list[tuple[Host, ...]] = []
+    rest = list(hosts)
+    while rest:
+        width = _count(widths[min(len(cut), len(widths) - 1)], len(hosts))
+        cut.append(tuple(rest[:width]))
+        rest = rest[width:]
+    return cut
+
+
+def _count(width: str, total: int) -> int:
+    if width.endswith("%"):
+        return max(1, math.floor(total * int(width[:-1]) / 100))
+    return int(width)
+
+
+def refuse_downtime(groups: Iterable[Group], allowed: bool) -> None:
+    """Refuse a plan that can't keep every request: a fork-mode process restarts, and nothing else would serve."""
+    if allowed:
+        return
+    for group in groups:
+        forked = [process.name for host in group.hosts for process in host.app.processes if _loses(process)]
+        if forked and (group.balancer is None or len(group.hosts) == 1):
+            raise PlanRefused(
+                f"{group.name}: {forked[0]} is in fork mode, where PM2 restarts instead of reloading, and no balancer with "
+                "another host stands in for it: requests would be lost.\n"
+                f"Set exec_mode: cluster for {forked[0]}, or accept the gap: --allow-downtime"
+            )
+
+
+def _loses(process: Process) -> bool:
+    return process.exec_mode == "fork" and process.health is not None
+
+
+def unfit(host: Host, facts: Facts, options: Options) -> list[str]:
+    """List what makes a host unfit for a deploy; each with what to do about it."""
+    return [text for text in (
+        _old_node(facts), facts["trouble"], _bad_link(host, facts), _dead_daemon(facts, options), *_foreign(host, facts, options)
+    ) if text]
+
+
+def _old_node(facts: Facts) -> str | None:
+    version = tuple(int(part) for part in facts["node"].split(".")[:2])
+    if version >= NODE_AT_LEAST:
+        return None
+    return f"node is {facts['node']}; the gate needs {'.'.join(map(str, NODE_AT_LEAST))} or newer"
+
+
+def _bad_link(host: Host, facts: Facts) -> str | None:
+    state, release = facts["current"]["state"], facts["current"]["release"]
+    link = f"{host.app.root}/current"
+    if state in ("ok", "absent"):
+        return None
+    if state in ("directory", "file"):
+        return f"{link} is a {state}, not a link; move it away: it would be replaced"
+    if state == "outside":
+        return f"{link} leads out of {host.app.root}/releases; remove it"
+    return f"{link} leads to {release}, which is {'gone' if state == 'dangling' else 'not complete'}; deploy can't go back to it: remove the link"
+
+
+def _dead_daemon(facts: Facts, options: Options) -> str | None:
+    """Treat an empty PM2 beside a live link as an alarm, not as a first deploy."""
+    if facts["processes"] or facts["current"]["state"] != "ok" or options.allow_downtime:
+        return None
+    daemon = "runs, but lists none of the app's processes" if facts["daemon"]["pid"] else "does not run"
+    return (
+        f"current is {facts['current']['release']}, but PM2 ({facts['daemon']['home']}) {daemon}: the app is down or belongs to "
+        "another PM2. `pm2 resurrect` there brings it back; --allow-downtime starts it anew"
+    )
+
+
+def _foreign(host: Host, facts: Facts, options: Options) -> list[str]:
+    if options.allow_downtime:
+        return []
+    modes = {process.name: process.exec_mode for process in host.app.processes}
+    return [
+        f"{item['name']} runs in {item['mode']} mode from {item['script']}, not through the gate: no reload can replace it without "
+        "losing requests. --allow-downtime replaces it once"
+        for item in {each["name"]: each for each in facts["processes"]}.values()
+        if not item["gated"] or item["mode"] != modes[item["name"]]
+    ]
+
+
+def next_release(facts: Iterable[Facts], commit: str) -> str:
+    """Number the new release one above the highest on any host: hosts' clocks order nothing."""
+    highest = max((_number(release["id"]) for each in facts for release in each["releases"]), default=0)
+    return f"{highest + 1:04d}-{commit[:7]}"
+
+
+def _number(release: str) -> int:
+    return int(release.split("-", 1)[0])
+
+
+def earlier(facts: Facts) -> str | None:
+    """Name the release to go back to: the newest good one below the current."""
+    current = facts["current"]["release"]
+    good = [
+        each["id"] for each in facts["releases"]
+        if each["complete"] and each["stable"] and not each["bad"] and current and _number(each["id"]) < _number(current)
+    ]
+    return good[-1] if good else None
+
+
+def doomed(facts: Facts, keep: int, live: Iterable[str | None]) -> list[str]:
+    """List releases to prune: incomplete ones, bad ones and all but the newest `keep`; never one that lives or is stable last."""
+    stable = [each["id"] for each in facts["releases"] if each["stable"]]
+    spared = {*live, facts["current"]["release"], *stable[-2:], *(item["release"] for item in facts["processes"])}
+    good = [each["id"] for each in facts["releases"] if each["complete"] and not each["bad"]]
+    kept = {*good[-keep:], *spared}
+    return [each["id"] for each in facts["releases"] if each["id"] not in kept]
+
+
+def marker(app: App, update_ms: tuple[int, int], release: str, commit: str, ref: str) -> str:
+    """Write the complete marker, which is also the gate's settings (docs/on-the-host.md); `update_ms` is deadline and kill."""
+    deadline, kill = update_ms
+    return json.dumps({
+        "schema": 1, "release": release, "commit": commit, "ref": ref, "app": app.name, "header": app.header,
+        "processes": {process.name: _settings(process, deadline, kill) for process in app.processes},
+    })
+
+
+def _settings(process: Process, deadline: int, kill: int) -> dict[str, Any]:
+    health = process.health and {"path": process.health.path, "timeout_ms": _ms(process.health.timeout)}
+    return {
+        "script": process.script, "port": process.port, "env_file": process.env_file, "env": dict(process.env),
+        "health": health, "healthy_deadline_ms": deadline, "kill_timeout_ms": kill,
+    }
+
+
+def timing(group: Group) -> tuple[int, int]:
+    """Give healthy_deadline and kill_timeout in ms."""
+    return _ms(group.update.healthy_deadline), _ms(group.update.kill_timeout)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def driver(host: Host, group: Group, facts: Facts, release: str, lock: str, drained: bool, downtime: bool) -> dict[str, Any]:
+    """Describe one host's reload to its driver."""
+    deadline, kill = timing(group)
+    return {
+        "lock": lock, "release": release, "pm2": facts["pm2"], "drained": drained, "allow_downtime": downtime,
+        "min_healthy_ms": _ms(group.update.min_healthy_time), "healthy_deadline_ms": deadline, "kill_timeout_ms": kill,
+        "processes": {
+            process.name: {"instances": process.instances, "exec_mode": process.exec_mode, "port": process.port, "env_file": process.env_file}
+            for process in host.app.processes
+        },
+    }

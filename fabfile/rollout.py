@@ -1,0 +1,338 @@
+"""
+Carry a plan out: claim, build, migrate, reload in waves, finish.
+
+Each phase is one script per host. Between phases and waves stand barriers: no host migrates before all have built, no wave
+starts after one that failed. What a host says is asked again where it was not heard: unknown is never taken for failed.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import plan
+from .commands import balancer, journal, lock, node, pm2, releases
+from .commands.shell import Step
+from .errors import LockHeld, PreflightFailed, RunFailed, Unsettled
+from .fleet import Emit, Fleet
+from .plan import Facts, Options
+from .transport import Outcome
+from .values import Group, Host, Targets
+
+
+@dataclass
+class Reloaded:
+    """Say how the reload of one host ended: new, old, unknown or untouched, and why if it failed."""
+
+    state: str
+    was: str | None = None
+    why: str = ""
+    lines: list[str] = field(default_factory=list)
+    out_of_rotation: str = ""
+
+
+class Rollout:
+    """Hold one run over the targets; the verbs call its phases in order."""
+
+    def __init__(self, targets: Targets, options: Options, commit: str, emit: Emit, mark: Callable[[str], None]) -> None:
+        self.targets = targets
+        self.options = options
+        self.commit = commit
+        self.emit = emit
+        self.mark = mark                      # tells the prober what is going on now
+        self.id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        self.release = ""
+        self.facts: dict[str, Facts] = {}
+        self.reloaded: dict[str, Reloaded] = {}
+        self.stop = threading.Event()
+        self.groups = {host.name: group for group in targets.groups for host in group.hosts}
+        self.hosts = {host.name: host for host in targets.hosts}
+        balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in targets.groups if group.balancer}
+        self.fleet = Fleet({**{host.name: host.ssh for host in targets.hosts}, **balancers}, emit)
+
+    # ------------------------------------------------------------------ claim
+
+    def claim(self) -> None:
+        """Lock every host and read its truth; raise, with everything given back, if one of them is not fit."""
+        self.begin("claim", "lock, facts")
+        self.fleet.open()
+        first, *rest = sorted(self.hosts)
+        # The first host in order decides between two deployers; the others follow together.
+        outcomes = self.fleet.each("claim", {first: self.claim_steps(first)})
+        if outcomes[first].ok:
+            outcomes |= self.fleet.each("claim", {name: self.claim_steps(name) for name in rest})
+        try:
+            self.judge(outcomes)
+        except Exception:
+            self.unlock()
+            raise
+
+    def claim_steps(self, name: str) -> list[Step]:
+        host = self.hosts[name]
+        app = host.app
+        return [
+            Step("tools", node.tools(host.node_bin)),
+            Step("room", releases.room_for(app.root, app.min_free_mb)),
+            Step("shared", releases.shared_is_there(app.root, app.shared_files)),
+            Step("lock", lock.take(app.root, json.dumps(self.owner()))),
+            Step("facts", pm2.facts(app.root, [process.name for process in app.processes])),
+        ]
+
+    def owner(self) -> dict[str, Any]:
+        return {
+            "run": self.id, "verb": self.options.verb, "who": getpass.getuser(), "from": socket.gethostname(), "pid": os.getpid(),
+            "at": int(time.time()), "ci": os.environ.get("GITHUB_RUN_ID") or os.environ.get("CI_JOB_URL") or "",
+        }
+
+    def judge(self, outcomes: Mapping[str, Outcome]) -> None:
+        held = {name: event["owner"] for name, outcome in outcomes.items() if (event := outcome.last("held"))}
+        if held:
+            raise LockHeld(told_lock(held))
+        problems = {name: [bad_claim(outcome)] for name, outcome in outcomes.items() if not outcome.ok}
+        for name, outcome in outcomes.items():
+            if facts := outcome.last("facts"):
+                self.facts[name] = facts
+                problems.setdefault(name, []).extend(plan.unfit(self.hosts[name], facts, self.options))
+        problems = {name: texts for name, texts in problems.items() if texts}
+        if problems:
+            told = "\n".join(f"  {name}: {text}" for name, texts in problems.items() for text in texts)
+            raise PreflightFailed(f"{len(problems)} of {len(self.hosts)} hosts are not fit for it; nothing was touched.\n{told}")
+        if len(outcomes) < len(self.hosts):
+            raise PreflightFailed("the first host could not be claimed; nothing was touched.")
+
+    # ------------------------------------------------------------------ build
+
+    def build(self) -> None:
+        """Fetch, check out and build one new release on every host; none is switched if one of them fails."""
+        self.release = plan.next_release(self.facts.values(), self.commit)
+        self.begin("build", self.release)
+        outcomes = self.fleet.each("build", {name: self.build_steps(host) for name, host in self.hosts.items()})
+        bad = {name: outcome for name, outcome in outcomes.items() if not outcome.ok}
+        if bad:
+            self.fleet.each("build", {name: [Step("discard", releases.discard(self.hosts[name].app.root, self.release))] for name in bad})
+            raise RunFailed(self.told("build", bad, "No host was switched: all serve what they served before."))
+
+    def build_steps(self, host: Host) -> list[Step]:
+        app, release, group = host.app, self.release, self.groups[host.name]
+        ref = self.options.ref or app.ref
+        return [
+            Step("tools", node.tools(self.facts[host.name]["path"])),
+            Step("fetch", releases.fetch(app.root, app.repo, self.commit)),
+            Step("check out", releases.check_out(app.root, release, self.commit)),
+            Step("link shared", releases.link_shared(app.root, release, "file", app.shared_files)),
+            Step("link shared", releases.link_shared(app.root, release, "dir", app.shared_dirs)),
+            *(Step(command, node.build_step(app.root, release, self.id, command)) for command in app.build),
+            Step("install gate", pm2.install(app.root)),
+            Step("complete", releases.complete(app.root, release, plan.marker(app, plan.timing(group), release, self.commit, ref))),
+        ]
+
+    # ------------------------------------------------------------------ migrate
+
+    def migrate(self) -> None:
+        """Run the migration once, on the first host that has one, from the new release."""
+        host = next((host for host in self.hosts.values() if host.app.migrate), None)
+        if host is None:
+            return
+        self.begin("migrate", f"{host.app.migrate} on {host.name}")
+        work = {"release": self.release, "command": host.app.migrate, "env_file": host.app.processes[0].env_file}
+        outcome = self.detached("migrate", host, "migrate", self.id, work)
+        end = outcome.last("done", "broken")
+        if end is None:
+            raise Unsettled(self.told("migrate", {host.name: outcome}, "Whether the migration ran is UNKNOWN. No host was switched."))
+        if end["event"] == "broken":
+            outcome.tail = [end["why"], *end["lines"]]
+            raise RunFailed(self.told("migrate", {host.name: outcome}, "No host was switched. What the migration changed before it failed stays."))
+
+    # ------------------------------------------------------------------ reload
+
+    def reload(self, release: Mapping[str, str | None]) -> None:
+        """Reload every host to its release, in waves; groups side by side unless told otherwise. Raise if one failed."""
+        self.begin("reload", ", ".join(sorted({each or "" for each in release.values()})))
+        groups = {group.name: group for group in self.targets.groups}
+
+        def in_waves(name: str) -> None:
+            group = groups[name]
+            for wave in plan.waves(group.hosts, self.options.max_parallel or group.update.max_parallel):
+                if self.stop.is_set():
+                    return
+                self.wave(group, wave, release)
+
+        if self.options.one_group_at_a_time:
+            for name in groups:
+                in_waves(name)
+        else:
+            self.fleet.together(in_waves, groups)
+        failed = {name: end for name, end in self.reloaded.items() if end.state != "new"}
+        if failed:
+            self.after_failure(failed)
+
+    def wave(self, group: Group, hosts: Iterable[Host], release: Mapping[str, str | None]) -> None:
+        by_name = {host.name: host for host in hosts}
+        ends = self.fleet.together(lambda name: self.reload_host(group, by_name[name], str(release[name]), self.id), by_name)
+        self.reloaded |= ends
+        if any(end.state != "new" for end in ends.values()):
+            self.stop.set()
+
+    def reload_host(self, group: Group, host: Host, release: str, run: str) -> Reloaded:
+        """Drain, reload, restore, probe: one host's way through a wave."""
+        self.mark(f"reload {host.name}")
+        drained = False
+        if group.balancer:
+            outcome = self.balance("drain", group, host, balancer.drain(group.balancer, host.server, group.update.drain_timeout))
+            if not outcome.ok:
+                return Reloaded("untouched", why=f"could not be drained: {last_words(outcome)}")
+            drained = outcome.last("drained") is not None
+        work = plan.driver(host, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime)
+        end = ended(self.detached("reload", host, "driver", run, work))
+        if drained and end.state in ("new", "old", "untouched"):
+            outcome = self.balance("restore", group, host, balancer.restore(group.balancer, host.server))  # type: ignore[arg-type]
+            if not outcome.ok:
+                end.out_of_rotation = last_words(outcome)
+                end.state = "unknown"
+                end.why = end.why or f"could not be put back into rotation: {last_words(outcome)}"
+        elif drained:
+            end.out_of_rotation = "its state is not known to be good, so it was left drained"
+        return end
+
+    def balance(self, phase: str, group: Group, host: Host, command: Any) -> Outcome:
+        """Speak to the balancer's host about one server; events carry the server's host as their own."""
+        assert group.balancer is not None
+        outcome = self.fleet.run(phase, f"balancer {group.balancer.host}", [Step(f"{phase} {host.server}", command)])
+        self.emit(phase, host.name, {"event": phase, "ok": outcome.ok, "alone": outcome.last("alone") is not None, "seconds": outcome.seconds})
+        return outcome
+
+    def detached(self, phase: str, host: Host, script: str, run: str, work: Mapping[str, Any]) -> Outcome:
+        """Start work that outlives our link, and follow it to its final event; if the link dies, come back and ask."""
+        tools = Step("tools", node.tools(self.facts[host.name]["path"]))
+        root = host.app.root
+        outcome = self.fleet.run(phase, host.name, [tools, Step("install", pm2.install(root)), Step(script, pm2.start(root, run, script, work))])
+        while outcome.code is None and self.fleet.reopen(host.name):
+            outcome = self.fleet.run(phase, host.name, [tools, Step(script, pm2.follow(root, run, script))])
+        return outcome
+
+    def after_failure(self, failed: Mapping[str, Reloaded]) -> None:
+        """Take the hosts already done back, as on_failure says, and tell the whole of it."""
+        done = [name for name, end in self.reloaded.items() if end.state == "new"]
+        back = [name for name in done if self.goes_back(name)]
+        if back:
+            self.begin("roll back", ", ".join(back))
+            self.take_back(back)
+        raise self.verdict(failed)
+
+    def goes_back(self, name: str) -> bool:
+        update = self.groups[name].update
+        return update.auto_revert and update.on_failure == "rollback_all" and self.reloaded[name].was is not None
+
+    def take_back(self, names: Iterable[str]) -> None:
+        back = set(names)
+        groups = {group.name: [host for host in group.hosts if host.name in back] for group in self.targets.groups}
+
+        def in_waves(name: str) -> None:
+            group = next(each for each in self.targets.groups if each.name == name)
+            for wave in plan.waves(groups[name], group.update.max_parallel):
+                for host in wave:
+                    was = self.reloaded[host.name].was
+                    end = self.reload_host(group, host, str(was), f"{self.id}-back")
+                    end.state = "old" if end.state == "new" else "unknown"
+                    self.reloaded[host.name] = end
+
+        self.fleet.together(in_waves, groups)
+
+    def verdict(self, failed: Mapping[str, Reloaded]) -> RunFailed | Unsettled:
+        states = {end.state for end in self.reloaded.values()}
+        lines = []
+        for name, end in failed.items():
+            lines.append(f"{name} failed in reload: {end.why}")
+            lines += [f"  | {line}" for line in end.lines if line.strip()][:20]
+        lines += [f"  {name}: {told_state(end)}" for name, end in self.reloaded.items()]
+        lines += [f"  {name}: was not touched" for name in self.hosts if name not in self.reloaded]
+        lines.append(f"Next:  fab status --hosts {self.targets.selector}     fab logs --hosts {next(iter(failed))}")
+        safe = states <= {"old", "untouched"}
+        return (RunFailed if safe else Unsettled)("\n".join(lines))
+
+    # ------------------------------------------------------------------ finish
+
+    def finish(self, record: Mapping[str, Any]) -> None:
+        """Prune, append to the history, unlock; always, whatever came before."""
+        self.begin("finish", "prune, history, unlock")
+        self.fleet.each("finish", {name: self.finish_steps(self.hosts[name], record) for name in self.facts})
+        self.fleet.close()
+
+    def finish_steps(self, host: Host, record: Mapping[str, Any]) -> list[Step]:
+        app, facts = host.app, self.facts[host.name]
+        gone = plan.doomed(facts, app.keep_releases, [self.release])
+        return [
+            Step("history", journal.append(app.root, record)),
+            Step("prune", releases.prune(app.root, gone)),
+            Step("unlock", lock.drop(app.root, self.id)),
+        ]
+
+    def unlock(self) -> None:
+        """Give back what was claimed, and nothing that is another's."""
+        self.fleet.each("unlock", {name: [Step("unlock", lock.drop(host.app.root, self.id))] for name, host in self.hosts.items()})
+        self.fleet.close()
+
+    # ------------------------------------------------------------------ telling
+
+    def begin(self, phase: str, what: str) -> None:
+        self.mark(phase)
+        self.emit(phase, "", {"event": "phase", "what": what})
+
+    def told(self, phase: str, bad: Mapping[str, Outcome], after: str) -> str:
+        """Tell a failed phase: host, step, last lines, state now, next command."""
+        lines = []
+        for name, outcome in bad.items():
+            how = "lost: outcome unknown" if outcome.code is None else "failed"
+            lines.append(f"{name} {how} in {phase}, step: {outcome.step or 'start'}")
+            lines += [f"  | {line}" for line in outcome.tail[-20:]]
+        return "\n".join([*lines, after, f"Next:  fab status --hosts {self.targets.selector}"])
+
+
+def bad_claim(outcome: Outcome) -> str:
+    return last_words(outcome) if outcome.code is not None else f"the link was lost: {last_words(outcome)}"
+
+
+def last_words(outcome: Outcome) -> str:
+    return "; ".join(outcome.tail[-3:]) or f"exit code {outcome.code} in {outcome.step}"
+
+
+def told_lock(held: Mapping[str, Mapping[str, Any] | None]) -> str:
+    lines = []
+    for name, owner in held.items():
+        if owner is None:
+            lines.append(f"{name}: locked by an unknown owner (its record is empty)")
+            continue
+        age = int(time.time() - owner["at"])
+        lines.append(f"{name}: {owner['who']}@{owner['from']} has been at {owner['verb']} for {age} s (run {owner['run']}, pid {owner['pid']})")
+    lines.append("Nothing was changed. Wait for it; if it is dead: fab unlock --hosts ... --id RUN")
+    return "\n".join(lines)
+
+
+def ended(outcome: Outcome) -> Reloaded:
+    """Read a driver's final event; none means unknown."""
+    begin = outcome.last("begin")
+    was = begin["from"] if begin else None
+    end = outcome.last("done", "reverted", "broken", "lost")
+    if end is None or end["event"] == "lost":
+        return Reloaded("unknown", was, why="its driver is gone without a final word" if end else f"no answer: {last_words(outcome)}")
+    if end["event"] == "done":
+        return Reloaded("new", was)
+    state = {"reverted": "untouched" if end.get("untouched") else "old", "broken": "unknown"}[end["event"]]
+    why = end["why"] + (f"; and going back failed: {end['back']}" if "back" in end else "")
+    return Reloaded(state, was, why, end.get("lines") or [])
+
+
+def told_state(end: Reloaded) -> str:
+    text = {
+        "new": "runs the new release", "old": f"is back on {end.was}, healthy", "untouched": "was not changed",
+        "unknown": "UNKNOWN, look at it",
+    }[end.state]
+    return f"{text}; OUT OF ROTATION: {end.out_of_rotation}" if end.out_of_rotation else text
