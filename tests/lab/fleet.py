@@ -1,0 +1,623 @@
+"""Bring a real fleet up on this machine: sshd, PM2 and HAProxy on N hosts, without Docker.
+
+    lab = Lab.up("t1", hosts=3)
+    lab.run("lab1", "pm2 ls"); lab.servers(); lab.cut("lab2")
+    lab.down()
+
+As root each host is a network, mount and PID namespace; else a set of ports and a HOME on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+import pwd
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from . import cache, claim, loopback, namespaces, system, texts
+from .hosts import BALANCER, Host, LabError
+from .loopback import Loopback
+from .namespaces import Namespaces
+
+__all__ = ["DEFAULT_NAME", "Lab", "LabError"]
+
+DEFAULT_NAME = "lab"
+CHECKOUT = Path(__file__).resolve().parents[2]
+SUBNETS = 250
+MOST_HOSTS = 9
+READY_SECONDS = 15
+PM2_SECONDS = 30
+SERVICES = {"sshd", "haproxy"}
+Ground = Namespaces | Loopback
+
+
+class Lab:
+    """A fleet that is up. Make one with `Lab.up`, or reach another process's with `Lab.attach`."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self.state = dict(state)
+        self.name: str = state["name"]
+        self.mode: str = state["mode"]
+        self.dir = Path(state["dir"])
+        self.disk: str | None = state["disk"]
+        self.ground = ground_for(self.mode, self.name, state["number"])
+        every = [unpack(host) for host in state["hosts"]]
+        self.balancer = every[0]
+        self.members = {host.name: host for host in every[1:]}
+        self.inits: dict[str, int] = dict(state["inits"])
+        self._owner_fd: int | None = None
+
+    # -- coming and going -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def up(
+        cls,
+        name: str = DEFAULT_NAME,
+        hosts: int = 3,
+        mode: str | None = None,
+        *,
+        disk: str | None = None,
+        bound: bool = False,
+    ) -> Lab:
+        """Start a lab and leave it standing; with `bound` it ends when this process does.
+
+        `disk` (such as "300m", namespace mode only) makes each app root a file system of that size.
+        """
+        check_request(name, hosts)
+        mode = mode or ("namespace" if namespaces.allowed() else "loopback")
+        if disk and mode != "namespace":
+            raise LabError("a disk of limited size needs namespaces, which need root")
+        system.ensure(mode)
+        lock = claim.take(name)
+        try:
+            clean(name)
+            return build(name, hosts, mode, disk, bound, lock)
+        except BaseException:
+            # Our own descriptor would keep the name taken while we wait for the hosts to let go.
+            os.close(lock)
+            take_down(name)
+            raise
+
+    @classmethod
+    def attach(cls, name: str = DEFAULT_NAME) -> Lab:
+        """Reach a lab that another process brought up."""
+        try:
+            lab = cls(json.loads((lab_dir(name) / "lab.json").read_text()))
+        except FileNotFoundError:
+            raise LabError(f"lab '{name}' is not up. Start it with: python -m tests.lab up --name {name}") from None
+        if not all(b"init.py" in loopback.command_line(pid) for pid in lab.inits.values()):
+            raise LabError(f"lab '{name}' has died. Clean up with: python -m tests.lab down --name {name}")
+        return lab
+
+    def down(self) -> None:
+        """End the lab and leave nothing behind."""
+        take_down(self.name)
+        if self._owner_fd is not None:
+            os.close(self._owner_fd)
+            self._owner_fd = None
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    # -- where things are -------------------------------------------------------------------------------------------
+
+    @property
+    def ssh_config(self) -> Path:
+        """The file for `ssh -F`: aliases lab1…labN and lablb."""
+        return self.dir / "ssh_config"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The hosts' real keys."""
+        return self.dir / "known_hosts"
+
+    @property
+    def repo(self) -> Path:
+        """The bare repository of the app; hosts see it at this path too, and as ~/repo.git."""
+        return self.dir / "repo.git"
+
+    @property
+    def url(self) -> str:
+        """The app through the balancer."""
+        return self.balancer.url
+
+    @property
+    def names(self) -> list[str]:
+        """The hosts behind the balancer."""
+        return list(self.members)
+
+    def host_url(self, host: str) -> str:
+        """Say where a host's app answers without the balancer."""
+        return self.host(host).url
+
+    def root(self, host: str) -> str:
+        """Say where the app lives, as the host names it."""
+        return str(self.host(host).root)
+
+    def path(self, host: str, inside: str | Path) -> Path:
+        """Name a host's path as this process can open it."""
+        return self.ground.outside(self.inits[host], Path(inside))
+
+    def ref(self, name: str) -> str:
+        """Resolve a tag or branch of the app's repository to its commit."""
+        return cache.git(self.repo, "rev-parse", f"{name}^{{commit}}").strip()
+
+    def host(self, name: str) -> Host:
+        """Find a host by its name, the balancer too."""
+        if name == BALANCER:
+            return self.balancer
+        if name not in self.members:
+            raise LabError(f"no host {name}; there are {', '.join(self.members)} and {BALANCER}")
+        return self.members[name]
+
+    # -- looking and touching without ssh ---------------------------------------------------------------------------
+
+    def run(
+        self, host: str, script: str, *, check: bool = True, timeout: float = 60, input: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell script inside a host, past ssh: the tests' independent eye."""
+        there = self.host(host)
+        # `timeout` ends the script's whole process group, on the inside; killing nsenter would leave it running.
+        inner = ["timeout", "--kill-after=2", str(timeout), "/bin/sh", "-c", f'cd "$HOME" || exit\n{script}']
+        command = [*self.ground.enter_prefix(self.inits[host]), *inner]
+        done = subprocess.run(
+            command,
+            env=host_env(there),
+            input=input if input is not None else "",
+            capture_output=True,
+            text=True,
+            timeout=timeout + 10,
+            check=False,
+        )
+        if done.returncode in (124, 137):
+            raise subprocess.TimeoutExpired(script, timeout, done.stdout, done.stderr)
+        if check and done.returncode:
+            raise LabError(f"{host}: exit {done.returncode} from: {script}\n{done.stdout}{done.stderr}")
+        return done
+
+    def pm2(
+        self, host: str, *args: str, check: bool = True, timeout: float = PM2_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """Run PM2's command line inside a host."""
+        return self.run(host, shlex.join(["pm2", *args]), check=check, timeout=timeout)
+
+    def pids(self, host: str) -> list[int]:
+        """List all processes of a host, by the numbers that this process knows."""
+        return self.ground.pids(self.host(host), self.inits[host])
+
+    def haproxy(self, command: str) -> str:
+        """Say something to HAProxy's runtime socket and return its answer."""
+        with socket.socket(socket.AF_UNIX) as talk:
+            talk.settimeout(5)
+            talk.connect(str(self.balancer.folder / "home/haproxy/admin.sock"))
+            talk.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: talk.recv(65536), b"")).decode()
+
+    def servers(self) -> dict[str, dict[str, Any]]:
+        """Read what HAProxy thinks of each host: status, scur, check_status and all of `show stat`."""
+        text = self.haproxy(f"show stat {texts.BACKEND} 4 -1").removeprefix("# ")
+        return {row["svname"]: {key: number(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))}
+
+    def forget_health(self, host: str) -> None:
+        """Make HAProxy hold a host for dead until its checks say otherwise; it would take a new one for healthy."""
+        self.haproxy(f"set server {texts.BACKEND}/{host} health down")
+
+    # -- making trouble ---------------------------------------------------------------------------------------------
+
+    def cut(self, host: str) -> None:
+        """Pull a host's network cable."""
+        self.ground.link(self.host(host), "down")
+
+    def heal(self, host: str) -> None:
+        """Put the cable back."""
+        self.ground.link(self.host(host), "up")
+
+    def stop_sshd(self, host: str) -> None:
+        """Stop accepting ssh; sessions that are open go on."""
+        os.kill(self.inits[host], signal.SIGUSR1)
+        wait_until(f"{host}: sshd to stop", lambda: not self._listener(host))
+
+    def start_sshd(self, host: str) -> None:
+        """Accept ssh again."""
+        if self._listener(host):
+            return
+        os.kill(self.inits[host], signal.SIGUSR2)
+        wait_until(f"{host}: sshd to start", lambda: bool(self._listener(host)) and self._greets(host))
+
+    def change_host_key(self, host: str) -> None:
+        """Give a host a key that known_hosts does not have."""
+        folder = self.host(host).folder
+        for key in ("hostkey", "hostkey.pub"):
+            (folder / key).rename(folder / f"true-{key}")
+        keygen(folder / "hostkey")
+        self._restart_sshd(host)
+
+    def restore_host_key(self, host: str) -> None:
+        """Give a host its first key back."""
+        folder = self.host(host).folder
+        if (folder / "true-hostkey").exists():
+            for key in ("hostkey", "hostkey.pub"):
+                (folder / f"true-{key}").rename(folder / key)
+            self._restart_sshd(host)
+
+    def fill_disk(self, host: str) -> None:
+        """Leave no byte free under the app root; only for a lab that was brought up with `disk`."""
+        if not self.disk:
+            raise LabError('this lab has no disks of its own; bring it up with disk="300m"')
+        self.run(host, f"dd if=/dev/zero of={self.root(host)}/.filler bs=64k 2>/dev/null || true")
+
+    def free_disk(self, host: str) -> None:
+        """Take back what `fill_disk` did."""
+        self.run(host, f"rm -f {self.root(host)}/.filler")
+
+    def reset(self, host: str | None = None) -> None:
+        """Make a host (or all of them and the database) as before the first deploy; keep shared/.env."""
+        for name in [host] if host else self.names:
+            self._reset_host(name)
+        if host is None:
+            wipe(self.dir / "db")
+
+    def _reset_host(self, host: str) -> None:
+        if self.mode == "namespace":
+            self.heal(host)
+        self.start_sshd(host)
+        self.restore_host_key(host)
+        self._kill_all_but_services(host)
+        env = self.path(host, self.root(host)) / "shared/.env"
+        kept = env.read_text()
+        wipe(self.path(host, self.root(host)))
+        shutil.rmtree(self.path(host, self.host(host).home / ".pm2"), ignore_errors=True)
+        write_env(env, kept)
+        self.haproxy(f"set server {texts.BACKEND}/{host} state ready")
+        self.forget_health(host)
+
+    def _kill_all_but_services(self, host: str) -> None:
+        init = self.inits[host]
+
+        def strangers() -> list[int]:
+            return [pid for pid in self.pids(host) if pid != init and not is_service(pid, init)]
+
+        while found := strangers():
+            for pid in found:
+                loopback.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+
+    def _restart_sshd(self, host: str) -> None:
+        self.stop_sshd(host)
+        self.start_sshd(host)
+
+    def _listener(self, host: str) -> list[int]:
+        init = self.inits[host]
+        return [pid for pid in self.pids(host) if is_service(pid, init) and b"[listener]" in loopback.command_line(pid)]
+
+    def _greets(self, host: str) -> bool:
+        return greets(self.host(host))
+
+
+# -- building -------------------------------------------------------------------------------------------------------
+
+
+def check_request(name: str, hosts: int) -> None:
+    """Refuse names and numbers that would not fit into interface names and addresses."""
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,7}", name):
+        raise LabError(f"lab name {name!r}: use 1 to 8 of a-z and 0-9, a letter first")
+    if not 1 <= hosts <= MOST_HOSTS:
+        raise LabError(f"{hosts} hosts: a lab has 1 to {MOST_HOSTS}")
+
+
+def build(name: str, count: int, mode: str, disk: str | None, bound: bool, lock: int) -> Lab:
+    """Make everything, in the order in which it is needed."""
+    folder = lab_dir(name)
+    number_ = free_number(name, mode)
+    ground = ground_for(mode, name, number_)
+    hosts = [ground.host(BALANCER, 0, folder / BALANCER)]
+    hosts += [ground.host(f"lab{index}", index, folder / f"lab{index}") for index in range(1, count + 1)]
+    announce(name, mode, folder, hosts)
+    cache.pm2_bin()
+    folder.mkdir(mode=0o700)
+    make_repo(folder / "repo.git")
+    write_files(folder, hosts)
+    ground.lay(hosts)
+    owner, held = os.pipe()
+    inits = {host.name: spawn(ground, host, hosts, disk, owner, lock) for host in hosts}
+    state = {
+        "name": name,
+        "mode": mode,
+        "number": number_,
+        "dir": str(folder),
+        "disk": disk,
+        "hosts": [asdict(host) for host in hosts],
+        "inits": inits,
+        "url": hosts[0].url,
+        "ssh_config": str(folder / "ssh_config"),
+        "repo": str(folder / "repo.git"),
+    }
+    lab = Lab(json.loads(json.dumps(state, default=str)))
+    for host in hosts:
+        wait_until(f"{host.name}: sshd to answer", lambda host=host: greets(host), log=host.folder / "log")
+    wait_until("HAProxy to answer", lambda: answers(lab), log=hosts[0].folder / "log")
+    for host in lab.members.values():
+        lab.forget_health(host.name)
+        write_env(lab.path(host.name, host.root) / "shared/.env", env_file(host, mode, folder))
+    (folder / "lab.json").write_text(json.dumps(lab.state, indent=1))
+    if name == DEFAULT_NAME:
+        point_checkout_at(folder)
+    os.close(owner)
+    os.close(lock)
+    if bound:
+        lab._owner_fd = held
+    else:
+        # One byte for each init: from here on they outlive us.
+        os.write(held, b"." * len(hosts))
+        os.close(held)
+    return lab
+
+
+def announce(name: str, mode: str, folder: Path, hosts: list[Host]) -> None:
+    """Say what is about to be made, and where."""
+    places = ", ".join(f"{host.name} {host.address}:{host.ssh_port}" for host in hosts)
+    print(f"lab '{name}' ({mode}): {places}; files in {folder}, caches in {cache.cache_dir()}", flush=True)
+
+
+def make_repo(dest: Path) -> None:
+    """Build the app's repository and fetch what its releases depend on."""
+    try:
+        from .repo import build_repo
+    except ModuleNotFoundError as missing:
+        if missing.name != f"{__package__}.repo":
+            raise
+        print("lab: tests/lab/repo.py is not there; the lab has no app", flush=True)
+        return
+    build_repo(dest)
+    cache.warm(dest)
+
+
+def write_files(folder: Path, hosts: list[Host]) -> None:
+    """Write keys and configuration of all hosts."""
+    (folder / "db").mkdir()
+    keygen(folder / "id_ed25519")
+    user = pwd.getpwuid(os.getuid()).pw_name
+    entries = [(host.name, host.address, host.ssh_port) for host in hosts]
+    (folder / "ssh_config").write_text(texts.ssh_config(entries, user=user, folder=folder))
+    for host in hosts:
+        write_host_files(host, folder)
+    known = [texts.known_host(host.address, host.ssh_port, (host.folder / "hostkey.pub").read_text()) for host in hosts]
+    (folder / "known_hosts").write_text("".join(known))
+    servers = [(host.name, host.address, host.http_port) for host in hosts[1:]]
+    bind = f"{hosts[0].address}:{hosts[0].http_port}"
+    (hosts[0].folder / "home/haproxy").mkdir()
+    text = texts.haproxy_config(bind=bind, socket=hosts[0].socket, servers=servers)
+    (hosts[0].folder / "haproxy.cfg").write_text(text)
+
+
+def write_host_files(host: Host, folder: Path) -> None:
+    """Write what one host's sshd needs, and its empty home."""
+    for part in ("home/shop", "home/db"):
+        (host.folder / part).mkdir(parents=True)
+    (host.folder / "home/repo.git").symlink_to(folder / "repo.git")
+    keygen(host.folder / "hostkey")
+    shutil.copy(folder / "id_ed25519.pub", host.folder / "authorized_keys")
+    config = texts.sshd_config(address=host.address, port=host.ssh_port, files=host.folder, env=host_env(host))
+    (host.folder / "sshd_config").write_text(config)
+
+
+def spawn(ground: Ground, host: Host, hosts: list[Host], disk: str | None, owner: int, lock: int) -> int:
+    """Start a host's init and return its pid; it inherits the lock, and so keeps the lab's name taken."""
+    services = {"sshd": [system.path_of("sshd"), "-D", "-e", "-f", str(host.folder / "sshd_config")]}
+    if host.name == BALANCER:
+        services["haproxy"] = [system.path_of("haproxy"), "-db", "-f", str(host.folder / "haproxy.cfg")]
+    inside = ground.mode == "namespace"
+    spec = {
+        "services": services,
+        "mounts": mounts(host, hosts) if inside else [],
+        "tmpfs": [[disk, str(host.root)]] if disk and host.name != BALANCER else [],
+        "hostname": host.name if inside else None,
+        "env": host_env(host),
+        "log": str(host.folder / "log"),
+        "owner_fd": owner,
+    }
+    host.spec.write_text(json.dumps(spec, indent=1))
+    command = [*ground.spawn_prefix(host), sys.executable, "-I", str(Path(__file__).with_name("init.py")), str(host.spec)]
+    with open(host.folder / "log", "ab") as log:
+        spawned = subprocess.Popen(
+            command,
+            env=host_env(host),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=(owner, lock),
+        )
+    return ground.init_pid(spawned.pid)
+
+
+def mounts(host: Host, hosts: list[Host]) -> list[tuple[str, str]]:
+    """Say what a namespace host sees elsewhere than the machine does: its /srv, its users, its neighbours."""
+    (host.folder / "passwd").write_text(passwd(str(host.home)))
+    (host.folder / "shadow").write_text("root:*:19000::::::\nsshd:*:19000::::::\n")
+    names = "".join(f"{each.address} {each.name}\n" for each in hosts)
+    (host.folder / "hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n{names}")
+    pairs = [(host.folder / "home", host.home), (host.folder.parent / "db", host.home / "db")]
+    pairs += [(host.folder / name, Path("/etc") / name) for name in ("passwd", "shadow", "hosts")]
+    return [(str(source), str(target)) for source, target in pairs]
+
+
+def passwd(home: str) -> str:
+    """Copy the machine's users, with root at home in the host's /srv."""
+    lines = [line.split(":") for line in Path("/etc/passwd").read_text().splitlines()]
+    return "".join(":".join([*line[:5], home, "/bin/sh"] if line[0] == "root" else line) + "\n" for line in lines)
+
+
+def host_env(host: Host) -> dict[str, str]:
+    """Make the environment of a host's sessions: nothing of ours leaks in, npm finds the cache and asks nobody."""
+    programs = [str(cache.pm2_bin())]
+    programs += [str(Path(system.path_of(name)).parent) for name in ("node", "npm", "git")]
+    programs += ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+    return {
+        "PATH": os.pathsep.join(dict.fromkeys(programs)),
+        "HOME": str(host.home),
+        "PM2_HOME": str(host.home / ".pm2"),
+        "LANG": "C.UTF-8",
+        "GAPLESS_LAB": str(host.folder),
+        "npm_config_cache": str(cache.npm_cache()),
+        "npm_config_offline": "true",
+        "npm_config_audit": "false",
+        "npm_config_fund": "false",
+        "npm_config_update_notifier": "false",
+    }
+
+
+def env_file(host: Host, mode: str, folder: Path) -> str:
+    """Write the shared/.env that an operator would have put there."""
+    database = host.home / "db/shop.db" if mode == "namespace" else folder / "db/shop.db"
+    values = {"PORT": str(host.http_port), "DATABASE_URL": f"file:{database}", "GREETING": "hello", "HOST_NAME": host.name}
+    return texts.env_file(values)
+
+
+def write_env(path: Path, text: str) -> None:
+    """Write a file of secrets so that it is never readable by others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(text)
+
+
+def keygen(path: Path) -> None:
+    """Make an ed25519 key pair without a passphrase."""
+    command = [system.path_of("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)]
+    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=30)
+
+
+def point_checkout_at(folder: Path) -> None:
+    """Make `.lab` in the checkout lead to the default lab."""
+    link = CHECKOUT / ".lab"
+    if link.is_symlink():
+        link.unlink()
+    elif link.exists():
+        raise LabError(f"{link} is in the way; move it")
+    link.symlink_to(folder)
+
+
+# -- taking down ----------------------------------------------------------------------------------------------------
+
+
+def take_down(name: str) -> bool:
+    """End a lab of this name, alive or stale; tell whether there was one."""
+    there = lab_dir(name).exists() or claim.lock_path(name).exists()
+    clean(name)
+    if there:
+        claim.drop(claim.wait_for(name, 10), name)
+    return there
+
+
+def clean(name: str) -> None:
+    """Remove all that a lab of this name may have left: processes, namespaces, files."""
+    folder = lab_dir(name)
+    if folder.exists() and folder.stat().st_uid != os.getuid():
+        raise LabError(f"{folder} belongs to uid {folder.stat().st_uid}, not to us; use another --name")
+    namespaces.sweep(name)
+    loopback.sweep(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+    link = CHECKOUT / ".lab"
+    if link.is_symlink() and link.readlink() == folder:
+        link.unlink()
+
+
+# -- small help -----------------------------------------------------------------------------------------------------
+
+
+def lab_dir(name: str) -> Path:
+    """Return a lab's directory; it is short, since unix socket paths end at 107 bytes."""
+    return Path(f"/tmp/gapless-{name}")  # noqa: S108
+
+
+def ground_for(mode: str, name: str, number_: int) -> Ground:
+    """Return the ground for a mode."""
+    grounds: dict[str, type[Ground]] = {"namespace": Namespaces, "loopback": Loopback}
+    if mode not in grounds:
+        raise LabError(f"mode {mode!r}: it is one of {', '.join(grounds)}")
+    return grounds[mode](name, number_)
+
+
+def free_number(name: str, mode: str) -> int:
+    """Choose the subnet (or the ports) by the name, so that a lab comes back where it was."""
+    first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    kind = Namespaces if mode == "namespace" else Loopback
+    for step in range(SUBNETS):
+        candidate = (first + step) % SUBNETS + 1
+        if kind.free(candidate):
+            return candidate
+    raise LabError("every subnet of the lab is taken")
+
+
+def unpack(host: Mapping[str, Any]) -> Host:
+    """Read a host back from lab.json."""
+    return Host(**{**host, "folder": Path(host["folder"]), "home": Path(host["home"])})
+
+
+def wipe(folder: Path) -> None:
+    """Empty a directory but keep it: it may be a mount point."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def is_service(pid: int, init: int) -> bool:
+    """Tell whether init itself started this process as a service; orphans have other names."""
+    with contextlib.suppress(OSError):
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+        return name in SERVICES and int(rest.split()[1]) == init
+    return False
+
+
+def greets(host: Host) -> bool:
+    """Tell whether a host's sshd says hello."""
+    try:
+        with socket.create_connection((host.address, host.ssh_port), timeout=1) as talk:
+            return talk.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def answers(lab: Lab) -> bool:
+    """Tell whether HAProxy's runtime socket answers."""
+    try:
+        return len(lab.servers()) == len(lab.members)
+    except OSError:
+        return False
+
+
+def wait_until(what: str, ready: Callable[[], bool], *, seconds: float = READY_SECONDS, log: Path | None = None) -> None:
+    """Wait for something; when it does not come, say what, with the end of the log."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            tail = f"\n{log.read_text(errors='replace')[-2000:]}" if log and log.exists() else ""
+            raise LabError(f"waited {seconds:.0f} s in vain for {what}{tail}")
+        time.sleep(0.01)
+
+
+def number(value: str) -> int | str:
+    """Read whole numbers as such."""
+    return int(value) if re.fullmatch(r"-?\d+", value) else value
