@@ -1,0 +1,12 @@
+import { Module } from '@nestjs/common';
+import { AppController } from './app.controller';
+import { AppService } from './app.service';
+import { HealthController } from './health/health.controller';
+import { ItemsModule } from './items/items.module';
+
+@Module({
+  imports: [ItemsModule],
+  controllers: [AppController, HealthController],
+  providers: [AppService],
+})
+export class AppModule {}

@@ -1,0 +1,18 @@
+import { Injectable } from '@nestjs/common';
+import { VERSION } from './version';
+
+@Injectable()
+export class AppService {
+  greet() {
+    return { greeting: process.env.GREETING ?? 'Hello', version: VERSION, pid: process.pid };
+  }
+
+  version() {
+    return { version: VERSION, pid: process.pid };
+  }
+
+  env() {
+    const shown = Object.entries(process.env).filter(([key]) => key.startsWith('DEMO_') || key === 'GREETING');
+    return { keys: Object.keys(process.env).sort(), values: Object.fromEntries(shown) };
+  }
+}
