@@ -2,118 +2,151 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from .errors import InventoryError, UsageError
+from .reading import Reader
+from .values import App, Balancer, Composed, Group, Health, Host, Process, Ssh, Update
+from .words import shown, suggestion
+from .yamltext import MOST_BYTES, compose
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Say how a worker proves that it is ready: GET `path` answers 200 within `timeout` seconds."""
+__all__ = [
+    "App",
+    "Balancer",
+    "Composed",
+    "Group",
+    "Health",
+    "Host",
+    "Inventory",
+    "Process",
+    "Ssh",
+    "Targets",
+    "Update",
+    "find",
+    "load",
+    "parse",
+]
 
-    path: str = "/health"
-    timeout: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """Name one PM2 process of the app; `instances` is a number or "max" (one per core)."""
-
-    name: str
-    script: str
-    instances: int | str = "max"
-    port: int | None = None
-    health: Health | None = Health()
-    env_file: str | None = ".env"
-    env: tuple[tuple[str, str], ...] = ()
-    exec_mode: str = "cluster"
-
-
-@dataclass(frozen=True, slots=True)
-class App:
-    """Say what to deploy: where it comes from, how it is built, what runs."""
-
-    name: str
-    repo: str
-    root: str
-    processes: tuple[Process, ...]
-    ref: str = "main"
-    build: tuple[str, ...] = ()
-    migrate: str | None = None
-    shared_files: tuple[str, ...] = ()
-    shared_dirs: tuple[str, ...] = ()
-    header: str | None = "x-release"
-    keep_releases: int = 5
-    min_free_mb: int = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """Hold the rolling-update settings under Nomad's names; durations are seconds."""
-
-    max_parallel: tuple[str, ...] = ("1",)   # one width per wave, each "N" or "N%"; the last one repeats
-    min_healthy_time: float = 10.0
-    healthy_deadline: float = 120.0
-    progress_deadline: float = 600.0
-    drain_timeout: float = 30.0
-    kill_timeout: float = 30.0
-    auto_revert: bool = True
-    on_failure: str = "rollback_all"         # rollback_all | rollback_failed | pause
-
-
-@dataclass(frozen=True, slots=True)
-class Balancer:
-    """Name the balancer in front of a group; `host` is an ssh host, `socket` HAProxy's runtime socket there."""
-
-    kind: str
-    host: str
-    socket: str
-    backend: str
-    url: str | None = None                   # where clients come in; the prober asks here
-
-
-@dataclass(frozen=True, slots=True)
-class Ssh:
-    """Override what ~/.ssh/config says of a host; None leaves it to ssh config."""
-
-    host: str
-    port: int | None = None
-    user: str | None = None
-    key: str | None = None
-    host_key: str | None = None              # pinned: "ssh-ed25519 AAAA..."
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """Name one machine, with the app as its group and itself adjust it."""
-
-    name: str
-    ssh: Ssh
-    app: App
-    server: str                              # its server name in the balancer's backend
-    node_bin: str | None = None              # directory of node and pm2 where the login shell can't find them
-    pm2_home: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Name hosts that are updated together, behind one balancer or none."""
-
-    name: str
-    hosts: tuple[Host, ...]
-    update: Update = Update()
-    balancer: Balancer | None = None
-    protected: bool = False
+NAME = "hosts.yaml"
+VARIABLE = "GAPLESS_INVENTORY"
+MOST_SHOWN = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Hold what a selector chose: leaf groups, each narrowed to its chosen hosts; `whole` keeps each group's full size."""
+    """Hold what a selector chose: leaf groups, each narrowed to its chosen hosts."""
 
     selector: str
     groups: tuple[Group, ...]
     fleet: tuple[Group, ...]                 # the same groups, not narrowed
-    ssh_config: str | None = None
-    protected: tuple[str, ...] = ()          # names of protected groups (leaf or composed) that the selector touches
+    protected: tuple[str, ...] = ()          # names of protected groups (leaf or composed) that hold a chosen host
 
     @property
     def hosts(self) -> tuple[Host, ...]:
         return tuple(host for group in self.groups for host in group.hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Hold all that hosts.yaml says, in the order of the file."""
+
+    path: Path
+    groups: tuple[Group, ...]
+    composed: tuple[Composed, ...] = ()
+
+    def select(self, selector: str) -> Targets:
+        """Choose hosts by the names of groups and hosts, comma separated; !x leaves out."""
+        words = [word.strip() for word in selector.split(",")]
+        _refuse_empty(selector, words)
+        known = self._members()
+        left_out = self._hosts_of([word[1:].strip() for word in words if word.startswith("!")], known)
+        chosen = self._hosts_of([word for word in words if not word.startswith("!")], known) - left_out
+        if not chosen:
+            raise UsageError(f"--hosts {shown(selector)}: leaves no host; nothing was done.\n{self._known()}")
+        return self._targets(selector, chosen)
+
+    def _members(self) -> dict[str, frozenset[str]]:
+        """Give the hosts behind every name that a selector may use."""
+        leaves = {group.name: frozenset(host.name for host in group.hosts) for group in self.groups}
+        families = {
+            family.name: frozenset(host for leaf in family.leaves for host in leaves[leaf]) for family in self.composed
+        }
+        return {**{host: frozenset([host]) for hosts in leaves.values() for host in hosts}, **leaves, **families}
+
+    def _hosts_of(self, names: Iterable[str], known: dict[str, frozenset[str]]) -> set[str]:
+        hosts: set[str] = set()
+        for name in names:
+            if name not in known:
+                advice = suggestion(name, known)
+                raise UsageError(f"--hosts: no group or host is called {shown(name)}{advice or '.'}\n{self._known()}")
+            hosts |= known[name]
+        return hosts
+
+    def _known(self) -> str:
+        groups = [group.name for group in (*self.groups, *self.composed)]
+        hosts = [host.name for group in self.groups for host in group.hosts]
+        return f"Groups: {_listed(groups)}. Hosts: {_listed(hosts)}."
+
+    def _targets(self, selector: str, chosen: set[str]) -> Targets:
+        fleet = tuple(group for group in self.groups if any(host.name in chosen for host in group.hosts))
+        touched = {group.name for group in fleet}
+        protected = [group.name for group in fleet if group.protected]
+        protected += [family.name for family in self.composed if family.protected and touched & set(family.leaves)]
+        narrowed = (replace(group, hosts=tuple(host for host in group.hosts if host.name in chosen)) for group in fleet)
+        return Targets(selector, tuple(narrowed), fleet, tuple(protected))
+
+
+def _refuse_empty(selector: str, words: list[str]) -> None:
+    """Refuse a gap too: `--hosts "$A,$B"` with an empty $B was meant to say more."""
+    if any(word in ("", "!") for word in words):
+        raise UsageError(f"--hosts {shown(selector)}: an empty name; write groups or hosts, such as --hosts web,job1.")
+
+
+def _listed(names: list[str]) -> str:
+    rest = len(names) - MOST_SHOWN
+    return ", ".join(names[:MOST_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def find(start: Path) -> Path:
+    """Find hosts.yaml in `start` or the nearest directory above it; GAPLESS_INVENTORY wins."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return _named(start / Path(named).expanduser())
+    start = start.absolute()
+    looked = [directory / NAME for directory in (start, *start.parents)]
+    for path in looked:
+        if os.path.isfile(path):
+            return path
+    raise InventoryError(
+        f"{NAME}: not found in {start} or a directory above it; there is nothing to deploy to.\n"
+        f"Run `fab init` to write one, or set {VARIABLE}=/path/to/{NAME}."
+    )
+
+
+def _named(path: Path) -> Path:
+    if not os.path.isfile(path):
+        raise InventoryError(
+            f"{VARIABLE}: there is no file {path}; there is nothing to deploy to.\n"
+            f"Set it to the path of a {NAME}, or unset it to search from here upward."
+        )
+    return path
+
+
+def load(path: Path) -> Inventory:
+    """Read an inventory from a file; all that is wrong with it is said at once."""
+    try:
+        with open(path, "rb") as file:
+            # One byte more than may be: enough to refuse a file of any size.
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InventoryError(f"{path}: {error.strerror}; there is nothing to deploy to.") from None
+    return parse(data, path)
+
+
+def parse(data: bytes, path: Path) -> Inventory:
+    """Read an inventory from bytes; `path` names it, and its directory is where relative paths begin."""
+    root, findings = compose(data, path.name)
+    return Inventory(path, *Reader(findings, path.absolute().parent).read(root))

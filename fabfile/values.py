@@ -1,0 +1,119 @@
+"""The values that hosts.yaml stands for: frozen, checked, with every default filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Say how a worker proves that it is ready: GET `path` answers 200 within `timeout` seconds."""
+
+    path: str = "/health"
+    timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Name one PM2 process of the app; `instances` is a number or "max" (one per core)."""
+
+    name: str
+    script: str
+    instances: int | str = "max"
+    port: int | None = None
+    health: Health | None = Health()
+    env_file: str | None = ".env"
+    env: tuple[tuple[str, str], ...] = ()
+    exec_mode: str = "cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Say what to deploy: where it comes from, how it is built, what runs."""
+
+    name: str
+    repo: str
+    root: str
+    processes: tuple[Process, ...]
+    ref: str = "main"
+    build: tuple[str, ...] = ()
+    migrate: str | None = None
+    shared_files: tuple[str, ...] = ()
+    shared_dirs: tuple[str, ...] = ()
+    header: str | None = "x-release"
+    keep_releases: int = 5
+    min_free_mb: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Hold the rolling-update settings under Nomad's names; durations are seconds."""
+
+    max_parallel: tuple[str, ...] = ("1",)   # one width per wave, each "N" or "N%"; the last one repeats
+    min_healthy_time: float = 10.0
+    healthy_deadline: float = 120.0
+    progress_deadline: float = 600.0
+    drain_timeout: float = 30.0
+    kill_timeout: float = 30.0
+    auto_revert: bool = True
+    on_failure: str = "rollback_all"         # rollback_all | rollback_failed | pause
+
+
+@dataclass(frozen=True, slots=True)
+class Balancer:
+    """Name the balancer in front of a group; `host` is an ssh host, `socket` HAProxy's runtime socket there."""
+
+    kind: str
+    host: str
+    socket: str
+    backend: str
+    url: str | None = None                   # where clients come in; the prober asks here
+    ssh_config: str | None = None            # as its group's hosts
+
+    @property
+    def ssh(self) -> Ssh:
+        return Ssh(host=self.host, ssh_config=self.ssh_config)
+
+
+@dataclass(frozen=True, slots=True)
+class Ssh:
+    """Override what ~/.ssh/config says of a host; None leaves it to ssh config."""
+
+    host: str
+    port: int | None = None
+    user: str | None = None
+    key: str | None = None
+    host_key: str | None = None              # pinned: "ssh-ed25519 AAAA..."
+    ssh_config: str | None = None            # a file to read instead of ~/.ssh/config
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Name one machine, with the app as its group and itself adjust it."""
+
+    name: str
+    ssh: Ssh
+    app: App
+    server: str                              # its server name in the balancer's backend
+    node_bin: str | None = None              # directory of node and pm2 where the login shell can't find them
+    pm2_home: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Name hosts that are updated together, behind one balancer or none."""
+
+    name: str
+    hosts: tuple[Host, ...]
+    update: Update = Update()
+    balancer: Balancer | None = None
+    protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """Name several leaf groups at once; groups of groups are already followed to their leaves."""
+
+    name: str
+    leaves: tuple[str, ...]
+    protected: bool = False

@@ -1,0 +1,257 @@
+"""Say what a word in hosts.yaml or on the command line may be: each check gives the value, or says why not (ValueError).
+
+Allow-lists, not deny-lists: these words end up in shell scripts, PM2 names, git operands and socket paths.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from ipaddress import IPv4Address, IPv6Address
+
+DAY = 86400.0
+UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+
+# isNaN() decides whether PM2 takes a word for an id, so 1e5 and 0x1f are numbers too.
+PM2_NUMBER = re.compile(r"[0-9]+(e-?[0-9]+)?|0x[0-9a-f]+|0o[0-7]+|0b[01]+")
+PM2_WORDS = ("all", "default")
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+SAFE_PART = r"[A-Za-z0-9_.@+=-]+"
+REPO = re.compile(r"((https?|ssh|git|file)://|[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:|[A-Za-z0-9_.-]+:(?![:/])|\.{0,2}/)[A-Za-z0-9_.:@~+%=,/-]+")
+HOST_KEY = re.compile(r"((?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) [A-Za-z0-9+/]{40,}={0,2})(?: [ -~]*)?")
+
+
+def shown(text: str) -> str:
+    """Quote a word so that it can't disturb the terminal, however long or strange it is."""
+    safe = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[:60])
+    return f'"{safe}{"…" if len(text) > 60 else ""}"'
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Offer the known word that was probably meant, or nothing."""
+    close = get_close_matches(word[:80], list(known), n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def matching(pattern: str, what: str) -> Callable[[str], str]:
+    """Make the check that takes exactly what `pattern` matches."""
+    regex = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not regex.fullmatch(text):
+            raise ValueError(f"{shown(text)} is not {what}")
+        return text
+
+    return check
+
+
+def one_of(*known: str) -> Callable[[str], str]:
+    """Make the check that takes one of a few words."""
+
+    def check(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"{shown(text)} is not one of {', '.join(known)}{suggestion(text, known)}")
+        return text
+
+    return check
+
+
+def whole(low: int, high: int = 10**9) -> Callable[[str], int]:
+    """Make the check that takes a whole number from `low` to `high`."""
+
+    def check(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,10}", text) or not low <= int(text) <= high:
+            limits = f"from {low} to {high}" if high < 10**9 else f"of {low} or more"
+            raise ValueError(f"{shown(text)} is not a whole number {limits}")
+        return int(text)
+
+    return check
+
+
+group_name = matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a group name; use letters, digits, . _ -")
+server_name = matching(r"[A-Za-z0-9_.-]{1,128}", "a name that HAProxy takes; use letters, digits, . _ -")
+user_name = matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a user name; use letters, digits, . _ -")
+env_name = matching(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "a name for a variable; use letters, digits and _")
+header_name = matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", "a header name; use letters, digits and -")
+health_path = matching(r"/[A-Za-z0-9._~%/?=&+:@,-]{0,255}", "a health path; it begins with / as in /health")
+web_url = matching(r"https?://[A-Za-z0-9_.:\[\]-]+(/[A-Za-z0-9._~%/?=&+:@,-]*)?", "an address such as http://lb1.example.com:8080")
+
+
+def variable(text: str) -> str:
+    """Check the name of a variable that the user may set; the gate sets the others."""
+    if text == "PORT" or text.startswith("GAPLESS_"):
+        raise ValueError(f"{shown(text)} is set by Gapless{'; say port: instead' if text == 'PORT' else ''}")
+    return env_name(text)
+
+
+def process_name(text: str) -> str:
+    """Check the name of an app or process: it is a PM2 name, a directory and a key at once."""
+    if text in PM2_WORDS or PM2_NUMBER.fullmatch(text):
+        raise ValueError(f"{shown(text)} can't be a name; PM2 gives it a meaning of its own")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", text):
+        raise ValueError(f"{shown(text)} is not a name; use a-z, 0-9, _ and -, 64 at most, and no _ or - first")
+    return text
+
+
+def host_name(text: str) -> str:
+    """Check a DNS name, an ssh alias, an IPv4 or a bare IPv6 address; users and ports have their own keys."""
+    if re.fullmatch(r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", text):
+        return _address(text, IPv6Address)
+    if re.fullmatch(r"[0-9.]+", text):
+        return _address(text, IPv4Address)
+    if len(text) > 253 or not re.fullmatch(rf"{LABEL}(\.{LABEL})*", text):
+        raise ValueError(f"{shown(text)} is not a host name{_host_advice(text)}")
+    return text
+
+
+def _address(text: str, kind: Callable[[str], object]) -> str:
+    try:
+        kind(text)
+    except ValueError:
+        raise ValueError(f"{shown(text)} is not an IP address") from None
+    return text
+
+
+def _host_advice(text: str) -> str:
+    """Say which keys to use instead, where it can be seen what was meant."""
+    mixed = re.fullmatch(r"(?:([A-Za-z0-9_.-]+)@)?\[?([A-Za-z0-9_.-]+|[0-9A-Fa-f:]+(?=\]))\]?(?::([0-9]{1,5}))?", text)
+    if mixed and not text.startswith("-"):
+        user, host, port = mixed.groups()
+        keys = [f"host: {host}"] + [f"user: {user}"] * bool(user) + [f"port: {port}"] * bool(port)
+        return f"; write {{{', '.join(keys)}}}"
+    if not text.isascii():
+        return _punycode_advice(text)
+    return "; use letters, digits, . _ -"
+
+
+def _punycode_advice(text: str) -> str:
+    try:
+        name = text.encode("idna").decode("ascii")
+    except UnicodeError:
+        return "; use letters, digits, . _ -"
+    return f"; write it as {name}" if re.fullmatch(r"[a-z0-9.-]+", name) else "; use letters, digits, . _ -"
+
+
+def git_ref(text: str) -> str:
+    """Check a branch, tag or commit; git would take one that begins with - for an option."""
+    bad = re.search(r"^-|\.\.|@\{|//|/$|\.$|\.lock(/|$)|(^|/)\.|^@$", text)
+    if bad or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./+@=,#-]{0,199}", text):
+        raise ValueError(f"{shown(text)} is not a branch, tag or commit")
+    return text
+
+
+def repo_url(text: str) -> str:
+    """Check where git fetches from; `ext::` and its like would run a command."""
+    if re.search(r"://[^/@]*:[^/@]*@", text):
+        raise ValueError("the address holds a password; use a deploy key, this file is read by many")
+    if "::" in text or not REPO.fullmatch(text):
+        raise ValueError(f"{shown(text)} is not a repository; use git@host:path, https://…, ssh://…, /path or ./path")
+    return text
+
+
+def remote_path(text: str, longest: int = 107) -> str:
+    """Check a path on a host: absolute or below the home directory, and boring."""
+    if not re.fullmatch(rf"~?(/{SAFE_PART})+", text) or {".", ".."} & set(text.split("/")):
+        raise ValueError(
+            f"{shown(text)} is not a path on a host; begin with / or ~/, "
+            "use letters, digits, . _ - @ + =, no .. and no / at the end"
+        )
+    if len(text) > longest:
+        raise ValueError(
+            f"{shown(text)} is {len(text)} characters long; {longest} at most, or a socket's path passes 107 bytes"
+        )
+    return text
+
+
+def root_path(text: str) -> str:
+    """Check the app's directory on the hosts; sockets lie below it, so it must be short."""
+    return remote_path(text, longest=60)
+
+
+def inner_path(text: str) -> str:
+    """Check a path inside a release, and drop a leading ./"""
+    path = text.removeprefix("./")
+    if not re.fullmatch(rf"(?!-){SAFE_PART}(/{SAFE_PART})*", path) or {".", ".."} & set(path.split("/")):
+        raise ValueError(f"{shown(text)} is not a path inside the release; no / at the start or end, no .., no spaces")
+    return path
+
+
+def script_path(text: str) -> str:
+    """Check the file that node runs; cluster mode needs the file, not the npm command around it."""
+    if re.match(r"(npm|npx|yarn|pnpm|node)( |$)", text):
+        raise ValueError(f"{shown(text)} is a command; name the file that it runs, such as dist/main.js")
+    return inner_path(text)
+
+
+def local_path(text: str) -> str:
+    """Check a path on this machine."""
+    if text.startswith("-") or "\n" in text:
+        raise ValueError(f"{shown(text)} is not a path")
+    return text
+
+
+def plain_text(text: str) -> str:
+    """Check text that is free by design, such as a build step: it must say something."""
+    if not text.strip():
+        raise ValueError("is empty; write a command or leave it out")
+    return text
+
+
+def host_key(text: str) -> str:
+    """Check a pinned host key, and drop the comment behind it."""
+    found = HOST_KEY.fullmatch(text)
+    if not found:
+        raise ValueError(f"{shown(text)} is not a host key; take it from known_hosts: ssh-ed25519 AAAA…")
+    return found[1]
+
+
+def boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(f"{shown(text)} is neither true nor false")
+    return text == "true"
+
+
+def duration(text: str) -> float:
+    """Read 500ms, 10s, 2m, 1h or a bare number of seconds."""
+    found = re.fullmatch(r"([0-9]{1,8}(?:\.[0-9]{1,3})?)(ms|s|m|h|)", text)
+    if not found:
+        raise ValueError(f"{shown(text)} is not a duration; write 500ms, 10s, 2m or 1h")
+    seconds = round(float(found[1]) * UNITS[found[2]], 6)
+    if seconds > DAY:
+        raise ValueError(f"{shown(text)} is more than a day")
+    return seconds
+
+
+def positive_duration(text: str) -> float:
+    seconds = duration(text)
+    if seconds <= 0:
+        raise ValueError(f"{shown(text)} is no time at all; write 1s or more")
+    return seconds
+
+
+def kill_timeout(text: str) -> float:
+    """Read the time that a stopping worker has: the gate needs two seconds to end in order."""
+    seconds = duration(text)
+    if seconds < 2:
+        raise ValueError(f"{shown(text)} is too short; a worker needs 2s or more to finish what is in flight")
+    return seconds
+
+
+def width(text: str) -> str:
+    """Check how many hosts may be updated together: a number or a share of them."""
+    found = re.fullmatch(r"([0-9]{1,6})(%?)", text)
+    if not found:
+        raise ValueError(f"{shown(text)} is not a width; write a number such as 2, or a share such as 25%")
+    if int(found[1]) < 1 or (found[2] and int(found[1]) > 100):
+        raise ValueError(f"{shown(text)} is not a width; write 1 or more, or 1% to 100%")
+    return f"{int(found[1])}{found[2]}"
+
+
+def instances(text: str) -> int | str:
+    """Read how many workers PM2 keeps: a number, or max for one per core."""
+    if text == "max":
+        return text
+    if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) < 1:
+        raise ValueError(f'{shown(text)} is not a number of workers; write 1 or more, or "max"')
+    return int(text)
