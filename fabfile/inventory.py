@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .errors import InventoryError, UsageError
 from .reading import Reader
-from .values import App, Balancer, Composed, Group, Health, Host, Process, Ssh, Update
+from .values import App, Balancer, Composed, Group, Health, Host, Process, Ssh, Targets, Update
 from .words import shown, suggestion
 from .yamltext import MOST_BYTES, compose
 
@@ -33,20 +33,6 @@ __all__ = [
 NAME = "hosts.yaml"
 VARIABLE = "GAPLESS_INVENTORY"
 MOST_SHOWN = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """Hold what a selector chose: leaf groups, each narrowed to its chosen hosts."""
-
-    selector: str
-    groups: tuple[Group, ...]
-    fleet: tuple[Group, ...]                 # the same groups, not narrowed
-    protected: tuple[str, ...] = ()          # names of protected groups (leaf or composed) that hold a chosen host
-
-    @property
-    def hosts(self) -> tuple[Host, ...]:
-        return tuple(host for group in self.groups for host in group.hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +72,7 @@ class Inventory:
         return hosts
 
     def _known(self) -> str:
-        groups = [group.name for group in (*self.groups, *self.composed)]
+        groups = [group.name for group in self.groups] + [family.name for family in self.composed]
         hosts = [host.name for group in self.groups for host in group.hosts]
         return f"Groups: {_listed(groups)}. Hosts: {_listed(hosts)}."
 

@@ -177,7 +177,7 @@ class Reader:
             host_key=values.get("host_key"),
             ssh_config=ssh_config,
         )
-        extra = {key: values[key] for key in ("node_bin", "pm2_home") if key in values}
+        extra: dict[str, str] = {key: values[key] for key in ("node_bin", "pm2_home") if key in values}
         return _Seat(node.mark, ssh, values.get("server", ssh.host), extra)
 
     def _check_servers(self, seats: Iterable[_Seat]) -> None:
@@ -189,9 +189,8 @@ class Reader:
             except ValueError as error:
                 self.findings.add(seat.mark, f"hosts: {error}; give its name in the backend as server:")
             if seat.server in seen:
-                self.findings.add(
-                    seat.mark, f"hosts: a second server {shown(seat.server)} in this backend; tell them apart with server:"
-                )
+                again = f"hosts: a second server {shown(seat.server)} in this backend"
+                self.findings.add(seat.mark, f"{again}; tell them apart with server:")
             seen.add(seat.server)
 
     def _update(self, group: Mapping) -> Update:
@@ -238,7 +237,8 @@ class Reader:
             return self._short_form(values)
         for key in short:
             self.findings.add(node.entries[key].key, f'{key}: belongs to a process; put it below one under "processes"')
-        return values.get("processes", ())
+        processes: tuple[Process, ...] = values.get("processes", ())
+        return processes
 
     def _short_form(self, values: dict[str, Any]) -> tuple[Process, ...]:
         own = {key: values[key] for key in keys.PROCESS if key in values}

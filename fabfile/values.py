@@ -117,3 +117,17 @@ class Composed:
     name: str
     leaves: tuple[str, ...]
     protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Hold what a selector chose: leaf groups, each narrowed to its chosen hosts."""
+
+    selector: str
+    groups: tuple[Group, ...]
+    fleet: tuple[Group, ...]                 # the same groups, not narrowed
+    protected: tuple[str, ...] = ()          # names of protected groups (leaf or composed) that hold a chosen host
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        return tuple(host for group in self.groups for host in group.hosts)

@@ -1,4 +1,4 @@
-"""Say what a word in hosts.yaml or on the command line may be: each check gives the value, or says why not (ValueError).
+"""Say what a word in hosts.yaml or on the command line may be: each check gives the value or says why not.
 
 Allow-lists, not deny-lists: these words end up in shell scripts, PM2 names, git operands and socket paths.
 """

@@ -146,11 +146,10 @@ def _parse(text: str, composer: _Composer) -> None:
             composer.take(loader.get_event())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        stop(Mark(mark.line + 1, mark.column + 1), _syntax(error))
+        stop(Mark(mark.line + 1, mark.column + 1) if mark else Mark(), _syntax(error))
     except (ValueError, OverflowError, IndexError):
         # PyYAML lets these out for numbers that are too large in "\U…" and in %YAML.
-        mark = loader.get_mark()
-        stop(Mark(mark.line + 1, mark.column + 1), "this is not YAML")
+        stop(Mark(loader.line + 1, loader.column + 1), "this is not YAML")
 
 
 def _syntax(error: Any) -> str:
