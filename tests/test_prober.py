@@ -285,6 +285,21 @@ def test_a_connection_that_closes_under_a_request_is_stale_and_lost(end, failure
     assert tally(report, NEW).failed == 0
 
 
+@pytest.mark.parametrize(("end", "failure"), [(close, "eof_amid"), (reset, "reset")])
+def test_a_reused_connection_that_breaks_amid_the_answer_is_not_stale(end, failure):
+    async def half(reader, writer):
+        await hear(reader)
+        writer.write(OK)
+        await hear(reader)
+        writer.write(OK[:20])
+        await asyncio.sleep(0.05)
+        end(writer)
+
+    with Site(half) as site:
+        outcome = ask(site.url, times=5, kind=KEEP_ALIVE)[4]
+    assert (outcome.failure, outcome.reused, outcome.stale) == (failure, True, False)
+
+
 # --- the whole prober -------------------------------------------------------------------------------------------------
 
 
@@ -335,7 +350,7 @@ def test_failures_before_the_first_good_answer_are_nobodys_loss():
         report = one.stop()
     assert report.lost == 0 < report.sent
     assert tally(report, NEW).before_first_answer["refused"] >= 10
-    assert tally(report, NEW).first_answer == pytest.approx(0.3, abs=0.15)
+    assert tally(report, NEW).first_answer == pytest.approx(0.3, abs=0.25)
 
 
 def test_an_outage_after_the_first_good_answer_is_a_loss():
@@ -346,7 +361,7 @@ def test_an_outage_after_the_first_good_answer_is_a_loss():
     time.sleep(0.4)
     report = one.stop()
     assert tally(report, NEW).by_class["refused"] >= 15
-    assert report.longest_gap == pytest.approx(0.4, abs=0.15)
+    assert report.longest_gap == pytest.approx(0.4, abs=0.3)
 
 
 def test_failures_carry_the_label_in_force_and_the_baseline_is_not_lost():
@@ -395,10 +410,10 @@ def test_a_stall_shows_in_full_although_few_connections_are_open():
         time.sleep(0.1)
         seen = tally(one.stop(), KEEP_ALIVE)
     assert seen.failed == 0
-    assert 0.85 < seen.p99 <= seen.max < 1.3
+    assert 0.85 < seen.p99 <= seen.max < 2
     # Twenty requests came due while it stalled; a closed loop would have sent four and called the median quick.
     assert seen.p50 > 0.1
-    assert seen.longest_gap == pytest.approx(1.0, abs=0.2)
+    assert seen.longest_gap == pytest.approx(1.0, abs=0.5)
 
 
 def test_versions_are_seen_first_and_last():
@@ -470,12 +485,31 @@ def test_a_prober_that_breaks_says_so_and_proves_nothing():
     assert "ZeroDivisionError" in early.error
 
 
+def test_a_request_that_breaks_in_our_own_hands_is_an_error_and_no_loss():
+    class Odd(Target):
+        def request(self, kind):
+            if kind == NEW:
+                raise RuntimeError("odd")
+            return super().request(kind)
+
+    with Site(says(OK)) as site:
+        one = Prober([Odd("lb", site.url)], BUSY, minimum=0)
+        one.start()
+        time.sleep(0.2)
+        report = one.stop()
+    assert (report.lost, report.proven, report.error) == (0, False, "RuntimeError: odd")
+    assert tally(report, KEEP_ALIVE).sent >= 5
+
+
 def test_a_prober_that_was_held_up_says_what_it_did_not_send():
     with Site(says(OK)) as site:
         one = Prober([Target("lb", site.url)], BUSY)
         one.start()
-        one._tell(lambda: time.sleep(prober.LATE + 0.3))
-        time.sleep(prober.LATE + 0.5)
+        awake = threading.Event()
+        time.sleep(0.1)
+        one._tell(lambda: (time.sleep(prober.LATE + 0.3), awake.set()))
+        assert awake.wait(10)
+        time.sleep(0.2)
         report = one.stop()
     assert report.lag > prober.LATE
     assert tally(report, NEW).missed > 50
