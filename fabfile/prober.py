@@ -727,7 +727,7 @@ class _Clock:
 
 
 class Prober:
-    """Ask all targets, each under its own name, until stopped. No method raises: what breaks is the report's `error`."""
+    """Ask all targets, each of its own name, until stopped. No method raises: what breaks is the report's `error`."""
 
     def __init__(self, targets: Iterable[Target], rate: Rate | None = None, header: str | None = "x-release",
                  limit: float = 10.0, minimum: int = 30) -> None:
