@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .commands import balancer, journal, lock, node, releases
 from .commands.shell import Shell, Step, script
-from .errors import PreflightFailed
+from .errors import PreflightFailed, UsageError
 from .transport import Gateways, Line, Outcome, Unreachable
 from .values import Ssh
 
@@ -36,6 +37,9 @@ class Fleet:
     """Hold one line per host for the whole run."""
 
     def __init__(self, hosts: Mapping[str, Ssh], emit: Emit) -> None:
+        for name, ssh in hosts.items():
+            if ssh.ssh_config and not Path(ssh.ssh_config).exists():
+                raise UsageError(f"{name}: there is no {ssh.ssh_config} (ssh_config: in hosts.yaml); for the lab: make lab")
         self.gateways = Gateways()
         self.lines = {name: Line(name, ssh, self.gateways) for name, ssh in hosts.items()}
         self.emit = emit

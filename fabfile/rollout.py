@@ -14,9 +14,10 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from . import plan
 from .commands import balancer, journal, lock, node, pm2, releases
@@ -25,7 +26,7 @@ from .errors import LockHeld, PreflightFailed, RunFailed, Unsettled
 from .fleet import Emit, Fleet
 from .plan import Facts, Options
 from .transport import Outcome
-from .values import Group, Host, Targets
+from .values import Balancer, Group, Host, Targets
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Reloaded:
 
     state: str
     was: str | None = None
+    now: str | None = None
     why: str = ""
     lines: list[str] = field(default_factory=list)
     out_of_rotation: str = ""
@@ -151,6 +153,35 @@ class Rollout:
             outcome.tail = [end["why"], *end["lines"]]
             raise RunFailed(self.told("migrate", {host.name: outcome}, "No host was switched. What the migration changed before it failed stays."))
 
+    # ------------------------------------------------------------------ which release
+
+    def existing(self, to: str) -> dict[str, str | None]:
+        """Name each host's release to reload: the one that runs, a named one, or the newest."""
+        if to:
+            return dict.fromkeys(self.hosts, self.newest("" if to == "newest" else to))
+        return self.each_has("current release", {name: facts["current"]["release"] for name, facts in self.facts.items()})
+
+    def earlier(self, to: str) -> dict[str, str | None]:
+        """Name each host's release to go back to: a named one, or its last good one."""
+        if to:
+            return dict.fromkeys(self.hosts, self.newest(to))
+        return self.each_has("earlier release that was ever healthy", {name: plan.earlier(facts) for name, facts in self.facts.items()})
+
+    def each_has(self, what: str, found: dict[str, str | None]) -> dict[str, str | None]:
+        if none := [name for name, release in found.items() if release is None]:
+            raise PreflightFailed(f"{', '.join(none)}: no {what}; nothing was touched.")
+        return found
+
+    def newest(self, name: str) -> str:
+        """Return the release of this name, or the newest, that is complete on every host."""
+        whole = [{each["id"] for each in facts["releases"] if each["complete"] and not each["bad"]} for facts in self.facts.values()]
+        common = sorted(set.intersection(*whole))
+        if name and name not in common:
+            raise PreflightFailed(f"{name} is not a complete release on every host; there are: {', '.join(common) or 'none'}. Nothing was touched.")
+        if not common:
+            raise PreflightFailed("no release is complete on every host; nothing was touched. Next:  fab build")
+        return name or common[-1]
+
     # ------------------------------------------------------------------ reload
 
     def reload(self, release: Mapping[str, str | None]) -> None:
@@ -192,6 +223,7 @@ class Rollout:
             drained = outcome.last("drained") is not None
         work = plan.driver(host, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime)
         end = ended(self.detached("reload", host, "driver", run, work))
+        end.now = release if end.state == "new" else end.was
         if drained and end.state in ("new", "old", "untouched"):
             outcome = self.balance("restore", group, host, balancer.restore(group.balancer, host.server))  # type: ignore[arg-type]
             if not outcome.ok:
@@ -252,9 +284,8 @@ class Rollout:
         for name, end in failed.items():
             lines.append(f"{name} failed in reload: {end.why}")
             lines += [f"  | {line}" for line in end.lines if line.strip()][:20]
-        lines += [f"  {name}: {told_state(end)}" for name, end in self.reloaded.items()]
-        lines += [f"  {name}: was not touched" for name in self.hosts if name not in self.reloaded]
-        lines.append(f"Next:  fab status --hosts {self.targets.selector}     fab logs --hosts {next(iter(failed))}")
+        lines += [f"  {name}: {text}" for name, text in self.told_states().items()]
+        lines.append(f"Next:  fab status --hosts {self.targets.selector}")
         safe = states <= {"old", "untouched"}
         return (RunFailed if safe else Unsettled)("\n".join(lines))
 
@@ -280,7 +311,39 @@ class Rollout:
         self.fleet.each("unlock", {name: [Step("unlock", lock.drop(host.app.root, self.id))] for name, host in self.hosts.items()})
         self.fleet.close()
 
+    # ------------------------------------------------------------------ measuring
+
+    def probe_targets(self) -> list[tuple[str, str, bool, str | None]]:
+        """List what the prober asks: name, url, whether a failure is a lost request, Host header."""
+        found: list[tuple[str, str, bool, str | None]] = []
+        for group in self.targets.groups:
+            if group.balancer and group.balancer.url:
+                url, header = self.through(group.balancer, _route(group.hosts[0]))
+                found.append((f"balancer {group.name}", url, True, header))
+            for host in group.hosts:
+                found += self.direct(host, counted=not (group.balancer and group.balancer.url))
+        return found
+
+    def through(self, front: Balancer, route: str) -> tuple[str, str | None]:
+        """Give the balancer's url with the health route; an ssh name in it is looked up where ssh looks it up."""
+        parts = urlsplit(front.url or "")
+        path = parts.path if parts.path not in ("", "/") else route
+        if parts.hostname != front.host:
+            return urlunsplit(parts._replace(path=path)), None
+        address = self.fleet.lines[f"balancer {front.host}"].address()
+        netloc = f"{address}:{parts.port}" if parts.port else address
+        return urlunsplit(parts._replace(netloc=netloc, path=path)), parts.netloc
+
+    def direct(self, host: Host, counted: bool) -> Iterator[tuple[str, str, bool, str | None]]:
+        """Give the host's own address, on the ports where its workers were found listening."""
+        for port in sorted({port for item in self.facts[host.name]["processes"] for port in item["ports"]}):
+            yield host.name, f"http://{self.fleet.lines[host.name].address()}:{port}{_route(host)}", counted, None
+
     # ------------------------------------------------------------------ telling
+
+    def told_states(self) -> dict[str, str]:
+        """Say for each host what it runs now."""
+        return {name: told_state(self.reloaded[name]) if name in self.reloaded else "was not touched" for name in self.hosts}
 
     def begin(self, phase: str, what: str) -> None:
         self.mark(phase)
@@ -294,6 +357,11 @@ class Rollout:
             lines.append(f"{name} {how} in {phase}, step: {outcome.step or 'start'}")
             lines += [f"  | {line}" for line in outcome.tail[-20:]]
         return "\n".join([*lines, after, f"Next:  fab status --hosts {self.targets.selector}"])
+
+
+def _route(host: Host) -> str:
+    """Give the health route to ask for; the first process with one."""
+    return next((process.health.path for process in host.app.processes if process.health), "/")
 
 
 def bad_claim(outcome: Outcome) -> str:
@@ -327,12 +395,12 @@ def ended(outcome: Outcome) -> Reloaded:
         return Reloaded("new", was)
     state = {"reverted": "untouched" if end.get("untouched") else "old", "broken": "unknown"}[end["event"]]
     why = end["why"] + (f"; and going back failed: {end['back']}" if "back" in end else "")
-    return Reloaded(state, was, why, end.get("lines") or [])
+    return Reloaded(state, was, why=why, lines=end.get("lines") or [])
 
 
 def told_state(end: Reloaded) -> str:
     text = {
-        "new": "runs the new release", "old": f"is back on {end.was}, healthy", "untouched": "was not changed",
+        "new": f"runs {end.now}, healthy", "old": f"is back on {end.was}, healthy", "untouched": "was not changed",
         "unknown": "UNKNOWN, look at it",
     }[end.state]
     return f"{text}; OUT OF ROTATION: {end.out_of_rotation}" if end.out_of_rotation else text

@@ -20,7 +20,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import fabric
@@ -190,8 +189,6 @@ def _config(ssh: Ssh) -> _Resolved:
 
 def _connect(ssh: Ssh, gateways: Gateways) -> fabric.Connection:
     found = _config(ssh)
-    if ssh.ssh_config and not Path(ssh.ssh_config).exists():
-        raise FileNotFoundError(f"ssh_config {ssh.ssh_config} is missing")
     jump = found.entry.get("proxyjump")
     gateway = gateways.get(jump, ssh) if jump and jump.lower() != "none" else None
     connection = fabric.Connection(

@@ -50,7 +50,7 @@ exec 3<&-
 _PRELUDE = """\
 mark={mark}
 export GAPLESS_MARK="$mark"
-umask 027
+
 say() {{ printf '\\n%s %s\\n' "$mark" "$1"; }}
 step() {{ say "{{\\"event\\":\\"step\\",\\"name\\":\\"$1\\"}}"; }}
 fail() {{ printf '%s\\n' "$@" >&2; exit 1; }}
@@ -66,7 +66,8 @@ def script(library: str, steps: Iterable[Step], mark: str) -> Shell:
     body = "\n".join(f"step {shlex.quote(step.name)}\n{step.command}" for step in steps)
     return Shell(
         f"{_PRELUDE.format(mark=shlex.quote(mark))}{library}\n"
-        # The whole text must be read before anything runs: a command that reads stdin would eat the rest.
         f"work() (\nset -eu\n{body}\n)\n"
-        f"{_DEADMAN}work\nrc=$?\nkill $watch 2>/dev/null\nexit $rc\n"
+        # In braces, so that the shell has read the last line before it runs the first: whatever reads stdin in between
+        # would eat the rest of the script.
+        f"{{\n{_DEADMAN}work\nrc=$?\nkill $watch 2>/dev/null\nexit $rc\n}}\n"
     )

@@ -1,0 +1,10 @@
+"""Deploy Node apps under PM2 to groups of hosts over SSH, without losing a request."""
+
+from invoke import Collection
+
+from . import build, deploy, migrate, ops, reload, rollback
+
+# No default task: a bare `fab` must print help, not deploy.
+namespace = Collection(
+    deploy.deploy, build.build, migrate.migrate, reload.reload, reload.rolling, rollback.rollback, *ops.verbs,
+)

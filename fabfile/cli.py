@@ -1,0 +1,242 @@
+"""Wiring shared by the verbs: the `task` decorator, --hosts, one run from claim to finish, the exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import invoke
+
+from .errors import GaplessError, Interrupted, Unsettled, UsageError
+
+if TYPE_CHECKING:
+    from .look import Look
+    from .plan import Options
+    from .prober import Prober, Report
+    from .report.plain import Plain
+    from .rollout import Rollout
+    from .values import Targets
+
+# A required positional would swallow the next token (`fab reload --help` would reload a host called "--help"), and an
+# automatic -h for --hosts would hide help.
+task = partial(invoke.task, positional=[], auto_shortflags=False)
+
+HOSTS = "groups and hosts from hosts.yaml, comma separated; !x leaves x out"
+REF = "branch, tag or commit; default: app.ref"
+DOWNTIME = "accept lost requests where they can't be kept (fork mode, first adoption)"
+VERBOSE = "print every step"
+YES = "go on without asking, for a group that is protected"
+
+AFTERMATH = 2.0  # seconds to go on counting after the last host: a loss may show late
+
+_selected: list[str] = []  # what this process has acted on already, see `selector`
+
+
+def selector(c: Any, hosts: str) -> str:
+    """
+    Return what --hosts or -H names; raise UsageError when neither does.
+
+    `fab -H a,b deploy` calls a task once per host, which would cut one deploy in two: the first call takes them all, the
+    others find them done and return "".
+    """
+    if hosts:
+        return hosts
+    original = getattr(c, "original_host", "")
+    if not original:
+        raise UsageError("no hosts named; say which: --hosts GROUP (fab --list shows the verbs, hosts.yaml the groups)")
+    if original in _selected:
+        return ""
+    named = _core_hosts() or original
+    _selected.extend(named.split(","))
+    return named
+
+
+def _core_hosts() -> str:
+    """Read fab's own -H/--hosts from the command line; Fabric hands each task just one of them."""
+    words = sys.argv[1:]
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in ("-H", "--hosts"):
+            return following
+        for flag in ("--hosts=", "-H"):
+            if word.startswith(flag):
+                return word[len(flag):]
+    return ""
+
+
+def targets(hosts: str) -> Targets:
+    """Read hosts.yaml and select; contact nobody."""
+    from . import inventory
+
+    return inventory.load(inventory.find(Path.cwd())).select(hosts)
+
+
+def widths(text: str) -> tuple[str, ...]:
+    """Read --max-parallel: "2", "25%" or a list of them for the waves, "1,25%,100%"."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if bad := [part for part in found if not re.fullmatch(r"[1-9][0-9]*|([1-9][0-9]?|100)%", part)]:
+        raise UsageError(f"--max-parallel: {bad[0]!r} is neither a number of hosts nor a percentage")
+    return found
+
+
+@contextmanager
+def look(c: Any, hosts: str) -> Iterator[Look | None]:
+    """Open the fleet to look at it; takes no lock."""
+    named = selector(c, hosts)
+    if not named:
+        yield None
+        return
+    from .look import Look
+
+    view = Look(targets(named), print)
+    try:
+        yield view
+    finally:
+        view.close()
+
+
+def state_dir() -> Path:
+    """Give the directory for logs and reports on this machine."""
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "gapless"
+
+
+def confirm(chosen: Targets, yes: bool) -> None:
+    """Ask for the name of a protected group on a terminal; demand --yes without one."""
+    if yes or not chosen.protected:
+        return
+    name = chosen.protected[0]
+    if not sys.stdin.isatty():
+        raise UsageError(f"{name} is protected: say --yes to go on without a terminal")
+    if input(f"{name} is protected. Type its name to go on: ").strip() != name:
+        raise UsageError("that was another name; nothing was done")
+
+
+@contextmanager
+def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: bool = False, source: bool = False) -> Iterator[Rollout | None]:
+    """
+    Claim the hosts, hand the rollout to the verb, finish and report, whatever happens in between.
+
+    Yields None when fab calls the verb again for a host that the first call has dealt with.
+    """
+    named = selector(c, hosts)
+    if not named:
+        yield None
+        return
+    from . import plan
+    from .report.plain import Plain
+    from .rollout import Rollout
+
+    chosen = targets(named)
+    plan.refuse_downtime(chosen.groups, options.allow_downtime)
+    commit = _commit(chosen, options) if source else ""
+    confirm(chosen, yes)
+    marks = _Marks()
+    rollout = Rollout(chosen, options, commit, lambda *event: face(*event), marks)
+    face = Plain(state_dir() / f"{rollout.id}.log", verbose)
+    with _signals():
+        yield from _carry_out(rollout, face, marks)
+
+
+def _carry_out(rollout: Rollout, face: Plain, marks: _Marks) -> Iterator[Rollout]:
+    error: BaseException | None = None
+    try:
+        rollout.claim()
+    except BaseException as err:
+        face.close()
+        raise Interrupted("interrupted while claiming; nothing was touched") if isinstance(err, KeyboardInterrupt) else err from None
+    marks.prober = prober = _prober(rollout)
+    prober.start("begin")
+    try:
+        yield rollout
+    except KeyboardInterrupt:
+        error = Interrupted("interrupted")
+    except BaseException as err:
+        error = err
+    measured = _finish(rollout, prober, error)
+    _conclude(rollout, face, measured, error)
+
+
+def _finish(rollout: Rollout, prober: Prober, error: BaseException | None) -> Report:
+    """Count on for a moment, then write history and unlock."""
+    import time
+
+    if rollout.reloaded:
+        time.sleep(AFTERMATH)
+    measured = prober.stop(grace=5)
+    rollout.finish(_record(rollout, measured, error))
+    return measured
+
+
+def _record(rollout: Rollout, measured: Report, error: BaseException | None) -> dict[str, Any]:
+    return {
+        **rollout.owner(), "release": rollout.release, "commit": rollout.commit, "seconds": round(measured.seconds, 1),
+        "outcome": "ok" if error is None else str(getattr(error, "code", 1)), "sent": measured.sent, "lost": measured.lost,
+    }
+
+
+def _conclude(rollout: Rollout, face: Plain, measured: Report, error: BaseException | None) -> None:
+    """Print what runs now and what was counted; raise what must be the exit code."""
+    from .report import summary
+
+    if rollout.reloaded:
+        face.say("")
+        face.say(summary.states(rollout.told_states()))
+    face.say(summary.requests(measured))
+    face.say(f"log: {face.log}")
+    face.close()
+    if isinstance(error, GaplessError) or error is None:
+        if measured.lost and not isinstance(error, Unsettled):
+            raise Unsettled("\n".join(filter(None, [str(error or ""), f"{measured.lost} of {measured.sent} requests were lost; see the lines above."])))
+        if error is None:
+            return
+    raise error
+
+
+def _commit(chosen: Targets, options: Options) -> str:
+    from . import source
+
+    apps = {(host.app.repo, options.ref or host.app.ref) for host in chosen.hosts}
+    if len(apps) > 1:
+        raise UsageError(f"{chosen.selector} names hosts of {len(apps)} repositories or refs; deploy one app at a time")
+    return source.resolve(*apps.pop())
+
+
+class _Marks:
+    """Tell the prober what goes on, as soon as there is one."""
+
+    prober: Prober | None = None
+
+    def __call__(self, label: str) -> None:
+        if self.prober:
+            self.prober.mark(label)
+
+
+def _prober(rollout: Rollout) -> Prober:
+    """Ask each balancer where a loss counts; each host directly, where a loss counts only if no balancer is in front."""
+    from .prober import Prober, Rate, Target
+
+    asked = rollout.probe_targets()
+    counted = max(1, sum(counts for _, _, counts, _ in asked))
+    rate = Rate(keep_alive=max(2.0, 10.0 / counted), new=max(1.0, 5.0 / counted))
+    return Prober([Target(name, url, counts, header) for name, url, counts, header in asked], rate)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Treat SIGTERM and SIGHUP, which CI and a closed terminal send, as the first Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,141 @@
+"""Read the fleet as it is: what runs by link, by process and by the balancer, and who holds the locks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .commands import balancer, lock, node, pm2
+from .commands.shell import Step
+from .errors import RunFailed, Unsettled, UsageError
+from .fleet import Fleet
+from .plan import Facts
+from .report.summary import table
+from .values import Group, Host, Targets
+
+
+class Look:
+    """Hold an open fleet for one look; changes nothing, but for `unlock`."""
+
+    def __init__(self, targets: Targets, say: Callable[[str], None]) -> None:
+        self.targets = targets
+        self.say = say
+        balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in targets.groups if group.balancer}
+        self.fleet = Fleet({**{host.name: host.ssh for host in targets.hosts}, **balancers}, lambda *_: None)
+        self.hosts = {host.name: host for host in targets.hosts}
+        self.fleet.open()
+
+    def close(self) -> None:
+        self.fleet.close()
+
+    # ------------------------------------------------------------------ status
+
+    def status(self) -> None:
+        """Print a line per host; raise when a host is not what its link says, so that scripts can ask too."""
+        outcomes = self.fleet.each("status", {name: self.facts_steps(host) for name, host in self.hosts.items()})
+        rotation = self.rotation()
+        rows, drifts = [], []
+        for name, outcome in outcomes.items():
+            facts = outcome.last("facts")
+            if facts is None:
+                rows.append([name, "?", "?", "?", rotation.get(name, "-"), "can't be read: " + "; ".join(outcome.tail[-2:])])
+                drifts.append(name)
+                continue
+            drift = drifted(self.hosts[name], facts)
+            rows.append([name, linked(facts), running(facts), healthy(facts), rotation.get(name, "no balancer"), "; ".join(drift) or "ok"])
+            drifts += [name] if drift else []
+        self.say(table(["host", "current", "running", "healthy", "rotation", "state"], rows))
+        if drifts:
+            raise Unsettled(f"{', '.join(drifts)}: not as it should be, see above")
+
+    def facts_steps(self, host: Host) -> list[Step]:
+        names = [process.name for process in host.app.processes]
+        return [Step("tools", node.tools(host.node_bin)), Step("facts", pm2.facts(host.app.root, names))]
+
+    def rotation(self) -> dict[str, str]:
+        """Ask each balancer once how it sees the servers; return host name to its words."""
+        seen: dict[str, str] = {}
+        for group in self.targets.groups:
+            if group.balancer:
+                seen |= self.rotation_of(group)
+        return seen
+
+    def rotation_of(self, group: Group) -> dict[str, str]:
+        assert group.balancer is not None
+        outcome = self.fleet.run("status", f"balancer {group.balancer.host}", [Step("rotation", balancer.rotation(group.balancer))])
+        status = {event["name"]: event["status"] for event in outcome.events if event["event"] == "server"}
+        words = {"UP": "in", "no check": "in"}
+        return {host.name: words.get(found := status.get(host.server, "unknown to it"), f"OUT ({found})") for host in group.hosts}
+
+    # ------------------------------------------------------------------ locks
+
+    def locks(self) -> None:
+        """Print who holds the lock of each host."""
+        self.say(table(["host", "lock", "who", "doing", "since", "run"], [self.lock_row(*item) for item in self.owners().items()]))
+
+    def owners(self) -> dict[str, Mapping[str, Any] | None | bool]:
+        """Return host to owner record; None for a record that can't be read, False for a free lock."""
+        outcomes = self.fleet.each("lock", {name: [Step("lock", lock.show(host.app.root))] for name, host in self.hosts.items()})
+        return {name: held["owner"] if (held := outcome.last("held")) else None if not outcome.ok else False for name, outcome in outcomes.items()}
+
+    def lock_row(self, name: str, owner: Mapping[str, Any] | None | bool) -> list[str]:
+        if owner is False:
+            return [name, "free", "-", "-", "-", "-"]
+        if not isinstance(owner, Mapping):
+            return [name, "held", "unknown owner", "-", "-", "-"]
+        age = f"{int(time.time() - owner['at'])} s ago"
+        return [name, "held", f"{owner['who']}@{owner['from']}", owner["verb"], age, owner["run"]]
+
+    def unlock(self, run: str) -> None:
+        """Remove the locks of exactly this run."""
+        if not run:
+            raise UsageError("say which run's lock: --id RUN; `fab lock` shows it")
+        owners = self.owners()
+        mine = {name for name, owner in owners.items() if isinstance(owner, Mapping) and owner["run"] == run}
+        if not mine:
+            raise UsageError(f"no host named here is locked by run {run}; `fab lock --hosts {self.targets.selector}` shows who holds what")
+        outcomes = self.fleet.each("unlock", {name: [Step("unlock", lock.drop(self.hosts[name].app.root, run))] for name in mine})
+        if bad := [name for name, outcome in outcomes.items() if not outcome.ok]:
+            raise RunFailed(f"{', '.join(bad)}: the lock could not be removed")
+        self.say(f"unlocked: {', '.join(sorted(mine))}")
+
+
+def linked(facts: Facts) -> str:
+    current = facts["current"]
+    return current["release"] or current["state"] if current["state"] in ("ok", "absent") else f"{current['state']}!"
+
+
+def running(facts: Facts) -> str:
+    """Say which releases the workers stand in, by their own directories."""
+    count: dict[str, int] = {}
+    for item in facts["processes"]:
+        count[item["release"] or "not ours"] = count.get(item["release"] or "not ours", 0) + 1
+    return ", ".join(f"{release} x{number}" for release, number in sorted(count.items())) or "nothing"
+
+
+def healthy(facts: Facts) -> str:
+    good = [item for item in facts["processes"] if well(item)]
+    return f"{len(good)}/{len(facts['processes'])}"
+
+
+def well(item: Mapping[str, Any]) -> bool:
+    return item["status"] == "online" and item["state"] == "open" and (item["health"] is None or item["health"]["status"] == 200)
+
+
+def drifted(host: Host, facts: Facts) -> list[str]:
+    """Name each way in which this host is not what its link says."""
+    found = []
+    if facts["trouble"]:
+        found.append(facts["trouble"])
+    if facts["current"]["state"] not in ("ok", "absent"):
+        found.append(f"current is {facts['current']['state']}")
+    wrong = {item["release"] or "not ours" for item in facts["processes"]} - {facts["current"]["release"]}
+    if wrong:
+        found.append(f"drift: runs {', '.join(sorted(wrong))}")
+    found += [f"worker {item['id']} is {item['status']}, {item['state'] or 'not gated'}" for item in facts["processes"] if not well(item)]
+    if facts["current"]["state"] == "ok" and not facts["processes"]:
+        found.append("nothing runs")
+    found += [f"pid {stray['pid']} runs {stray['release']}, unknown to PM2" for stray in facts["strays"]]
+    return found
+

@@ -1,0 +1,107 @@
+"""The plain face: one whole line per event, flushed; everything, in full, goes to a log file as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CONTROL = {code: None for code in (*range(32), 127, *range(128, 160))}
+
+
+def safe(text: object) -> str:
+    """Take out control characters: what a host or a repository says must not drive a terminal."""
+    return str(text).translate(CONTROL)
+
+
+class Plain:
+    """Print events as they come, from whichever thread; a closed stdout never ends a deploy."""
+
+    def __init__(self, log: Path, verbose: bool = False) -> None:
+        self.log = log
+        self.verbose = verbose
+        self.began = time.monotonic()
+        self._lock = threading.Lock()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8")
+
+    def __call__(self, phase: str, host: str, data: Mapping[str, Any]) -> None:
+        at = time.monotonic() - self.began
+        with self._lock:
+            self._file.write(json.dumps({"at": round(at, 3), "phase": phase, "host": host, **data}) + "\n")
+            self._file.flush()
+            text = told(phase, host, data, self.verbose)
+            if text:
+                self._print(f"{_clock(at)} {text}")
+
+    def say(self, text: str) -> None:
+        """Print a text of the run itself, and keep it in the log."""
+        with self._lock:
+            self._file.write(json.dumps({"at": round(time.monotonic() - self.began, 3), "text": text}) + "\n")
+            self._file.flush()
+            for line in text.splitlines():
+                self._print(line)
+
+    def _print(self, line: str) -> None:
+        try:
+            print(safe(line), flush=True)
+        except (BrokenPipeError, ValueError, OSError):
+            # Whoever read along has left. The deploy goes on; python would complain once more at exit.
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+
+def told(phase: str, host: str, data: Mapping[str, Any], verbose: bool) -> str:
+    """Put one event into words; empty for what only the log needs."""
+    kind = data["event"]
+    if kind == "phase":
+        return f"── {phase}: {data['what']}"
+    if host.startswith("balancer ") and not verbose:
+        return ""  # the server's own host tells it
+    line = _WORDS.get(kind, lambda _: "")(data)
+    if not line and verbose:
+        line = f"{kind} {data.get('name', '')}"
+    return f"{host:<8} {line}" if line.strip() else ""
+
+
+def _end(data: Mapping[str, Any]) -> str:
+    if data["code"] == 0:
+        return f"ok in {data['seconds']:.1f} s" if data["seconds"] >= 0.05 else ""
+    state = "link lost, outcome unknown" if data["code"] is None else "FAILED"
+    return f"{state} in step {data['step'] or 'start'}"
+
+
+def _drain(data: Mapping[str, Any]) -> str:
+    if data["alone"]:
+        return "not drained: no other server is up, so the gate alone keeps its requests"
+    return f"drained in {data['seconds']:.1f} s" if data["ok"] else "could not be drained"
+
+
+_WORDS = {
+    "end": _end,
+    "drain": _drain,
+    "restore": lambda data: "back in rotation" if data["ok"] else "NOT back in rotation",
+    "held": lambda data: "is locked",
+    "start": lambda data: f"starts {data['name']}, {data['instances']} workers",
+    "worker": lambda data: f"worker {data['id']} open: {data['release']} (pid {data['pid']})" if data["state"] == "open" else "",
+    "settle": lambda data: f"must stay healthy for {data['ms'] / 1000:.0f} s",
+    "scale": lambda data: f"{data['name']}: {data['from']} → {data['to']} workers",
+    "remove": lambda data: f"removes {data['name']}, which ran in {data['mode']} mode",
+    "failed": lambda data: f"REFUSED: {data['why']}",
+    "revert": lambda data: f"goes back to {data['to'] or 'nothing: this was its first release'}",
+    "reverted": lambda data: f"is back on {data['release'] or 'nothing'}",
+    "broken": lambda data: f"BROKEN: {data.get('back') or data['why']}",
+    "stray": lambda data: f"ended a worker that PM2 had lost: pid {data['pid']}, {data['release']}",
+    "note": lambda data: f"note: {data['text']}",
+}

@@ -1,0 +1,42 @@
+"""The last words of a run: what runs where now, requests sent and lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Align columns; the last one is left ragged."""
+    rows = [list(head), *[list(row) for row in rows]]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def requests(measured: Any) -> str:
+    """Say in a line or more how many requests were sent and lost, and what stands against calling it proven."""
+    if measured is None:
+        return "requests: not measured"
+    if not measured.sent:
+        return "requests: none were sent where a loss would count (nothing served before, or nothing to ask)"
+    line = f"requests: {measured.sent} sent, {measured.lost} lost"
+    if measured.longest_gap is not None:
+        line += f", longest gap {measured.longest_gap:.2f} s"
+    slow = [tally.p99 for tally in measured.judged if tally.p99 is not None]
+    middle = [tally.p50 for tally in measured.judged if tally.p50 is not None]
+    if slow:
+        line += f", p50 {max(middle) * 1000:.0f} ms, p99 {max(slow) * 1000:.0f} ms"
+    seen = sorted({release for tally in measured.judged for release in tally.versions})
+    lines = [line, f"releases seen by clients: {', '.join(seen) or 'none named itself'}"]
+    if measured.lost:
+        lines += [f"  lost: {failure.failure} {failure.status or ''} {failure.kind}, while: {failure.label}" for failure in failures(measured)[:5]]
+    return "\n".join(lines)
+
+
+def failures(measured: Any) -> list[Any]:
+    return sorted((failure for tally in measured.judged for failure in tally.failures), key=lambda failure: failure.offset)
+
+
+def states(ends: Mapping[str, Any]) -> str:
+    """List each host's state after the run."""
+    return table(["host", "state"], [[name, text] for name, text in ends.items()])
