@@ -52,14 +52,14 @@ def many(kind: Callable[[Node], T], empty: bool = True) -> Callable[[Node], tupl
     """Read a list; each item is checked, nothing may be in it twice."""
 
     def read(node: Node) -> tuple[T, ...]:
-        values: list[T] = []
+        values: dict[T, None] = {}
         notes: list[tuple[Mark, str]] = []
         for item in items(node, empty):
             try:
                 value = kind(item)
                 if value in values:
                     raise Bad((item.mark, f"{shown(str(value))} is in the list twice"))
-                values.append(value)
+                values[value] = None
             except Bad as bad:
                 notes.extend(bad.notes)
         if notes:

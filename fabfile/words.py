@@ -145,7 +145,8 @@ def repo_url(text: str) -> str:
     """Check where git fetches from; `ext::` and its like would run a command."""
     if re.search(r"://[^/@]*:[^/@]*@", text):
         raise ValueError("the address holds a password; use a deploy key, this file is read by many")
-    if "::" in text or not REPO.fullmatch(text):
+    # A user or host that begins with - would reach ssh as an option.
+    if re.search(r"::|(^|//|@)-", text) or not REPO.fullmatch(text):
         raise ValueError(f"{shown(text)} is not a repository; use git@host:path, https://…, ssh://…, /path or ./path")
     return text
 

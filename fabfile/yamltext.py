@@ -133,35 +133,42 @@ def _mark_at(before: str) -> Mark:
 
 
 def _parse(text: str, composer: _Composer) -> None:
-    # Imported here: `fab --list` must not pay for YAML.
+    # Imported here: a command that reads no inventory must not pay for YAML.
     import yaml  # noqa: PLC0415
 
     stop = composer.findings.stop
     try:
-        loader = yaml.SafeLoader(text)
+        loader: Any = yaml.SafeLoader(text)
     except yaml.reader.ReaderError as error:
         stop(_mark_at(text[: error.position]), f"the character U+{ord(text[error.position]):04X} is not allowed here")
     try:
         while loader.check_event():
             composer.take(loader.get_event())
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        stop(Mark(mark.line + 1, mark.column + 1) if mark else Mark(), _syntax(error))
+        stop(*_syntax(error))
     except (ValueError, OverflowError, IndexError):
         # PyYAML lets these out for numbers that are too large in "\U…" and in %YAML.
         stop(Mark(loader.line + 1, loader.column + 1), "this is not YAML")
 
 
-def _syntax(error: Any) -> str:
+def _syntax(error: Any) -> tuple[Mark, str]:
     """Say in plain words what the parser stumbled over, with the advice that most often helps."""
-    problem = error.problem or error.context or "this is not YAML"
+    problem = error.problem or "this is not YAML"
+    here, begun = _mark(error.problem_mark), _mark(error.context_mark)
     if "'\\t'" in problem:
-        return "a tab; YAML wants spaces here"
+        return here, "a tab; YAML wants spaces here"
     if "mapping values" in problem:
-        return 'a ":" where no key can be; check the indentation, or put the value in quotes'
+        return here, 'a ":" where no key can be; check the indentation, or put the value in quotes'
+    if "found ':'" in problem:
+        return here, 'a ":" where a value begins; put the value in quotes, as in "::1"'
     if "could not find expected ':'" in problem:
-        return 'a key without ":"; write key: value'
-    return f"{problem} {error.context}" if error.context else str(problem)
+        return begun, 'a key without ":"; write key: value'
+    since = f", {error.context} that begins on line {begun.line}" if error.context_mark and error.context else ""
+    return here, f"{problem}{since}"
+
+
+def _mark(mark: Any) -> Mark:
+    return Mark(mark.line + 1, mark.column + 1) if mark else Mark()
 
 
 @dataclass(slots=True)
@@ -197,7 +204,7 @@ class _Composer:
         way = self.ways.get(type(event).__name__)
         if way is None:
             return
-        mark = Mark(event.start_mark.line + 1, event.start_mark.column + 1)
+        mark = _mark(event.start_mark)
         self.nodes += 1
         if self.nodes > MOST_NODES * 2:
             self.findings.stop(mark, f"more than {MOST_NODES} values; an inventory is text that a person can read")
