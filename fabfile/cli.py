@@ -144,6 +144,8 @@ def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: boo
 
 
 def _carry_out(rollout: Rollout, face: Plain, marks: _Marks) -> Iterator[Rollout]:
+    from .prober import BASELINE
+
     error: BaseException | None = None
     try:
         rollout.claim()
@@ -151,7 +153,7 @@ def _carry_out(rollout: Rollout, face: Plain, marks: _Marks) -> Iterator[Rollout
         face.close()
         raise Interrupted("interrupted while claiming; nothing was touched") if isinstance(err, KeyboardInterrupt) else err from None
     marks.prober = prober = _prober(rollout)
-    prober.start("begin")
+    prober.start(BASELINE)
     try:
         yield rollout
     except KeyboardInterrupt:
@@ -168,7 +170,7 @@ def _finish(rollout: Rollout, prober: Prober, error: BaseException | None) -> Re
 
     if rollout.reloaded:
         time.sleep(AFTERMATH)
-    measured = prober.stop(grace=5)
+    measured = prober.stop(grace=2 if isinstance(error, Interrupted) else None)
     rollout.finish(_record(rollout, measured, error))
     return measured
 
@@ -187,7 +189,8 @@ def _conclude(rollout: Rollout, face: Plain, measured: Report, error: BaseExcept
     if rollout.reloaded:
         face.say("")
         face.say(summary.states(rollout.told_states()))
-    face.say(summary.requests(measured))
+    if rollout.reloaded or measured.lost:
+        face.say(summary.requests(measured))
     face.say(f"log: {face.log}")
     face.close()
     if isinstance(error, GaplessError) or error is None:

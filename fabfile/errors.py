@@ -11,7 +11,17 @@ GaplessError             exit code
 └── Interrupted          130 stopped by a signal, and tidied
 """
 
+import re
+
 from invoke import Exit
+
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)?")
+_CONTROL = {code: None for code in (*range(32), 127, *range(128, 160)) if chr(code) not in "\n\t"}
+
+
+def safe(text: object) -> str:
+    """Take out escape sequences and control characters: what an app or a host says must not drive a terminal."""
+    return _ESCAPES.sub("", str(text)).translate(_CONTROL)
 
 
 class GaplessError(Exit):
@@ -20,7 +30,7 @@ class GaplessError(Exit):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, code=self.exit_code)
+        super().__init__(safe(message), code=self.exit_code)
 
 
 class UsageError(GaplessError):

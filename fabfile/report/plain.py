@@ -11,12 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-CONTROL = {code: None for code in (*range(32), 127, *range(128, 160))}
-
-
-def safe(text: object) -> str:
-    """Take out control characters: what a host or a repository says must not drive a terminal."""
-    return str(text).translate(CONTROL)
+from ..errors import safe
 
 
 class Plain:
