@@ -1,3 +1,4 @@
+# ruff: noqa: S603
 """Keep what is slow to fetch, PM2 and npm's packages, in one cache for all labs of a user."""
 
 from __future__ import annotations

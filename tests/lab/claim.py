@@ -20,7 +20,7 @@ def lock_path(name: str) -> Path:
 def take(name: str) -> int:
     """Take the name and return the descriptor that holds it; refuse with who has it."""
     while True:
-        fd = os.open(lock_path(name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        fd = open_lock(name)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -31,6 +31,15 @@ def take(name: str) -> int:
             sign(fd)
             return fd
         os.close(fd)
+
+
+def open_lock(name: str) -> int:
+    """Open the lock file; another user's is out of reach, also for root, in a sticky directory."""
+    path = lock_path(name)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise LabError(f"{path}: {error.strerror}; another user has a lab '{name}', so use another --name") from None
 
 
 def still_there(fd: int, name: str) -> bool:

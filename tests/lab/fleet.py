@@ -1,3 +1,4 @@
+# ruff: noqa: S603
 """Bring a real fleet up on this machine: sshd, PM2 and HAProxy on N hosts, without Docker.
 
     lab = Lab.up("t1", hosts=3)
@@ -11,39 +12,44 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import io
 import json
 import os
-import pwd
 import re
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import cache, claim, loopback, namespaces, system, texts
+from . import cache, claim, loopback, making, namespaces, system, texts
 from .hosts import BALANCER, Host, LabError
-from .loopback import Loopback
-from .namespaces import Namespaces
+from .making import Ground
 
 __all__ = ["DEFAULT_NAME", "Lab", "LabError"]
 
 DEFAULT_NAME = "lab"
-CHECKOUT = Path(__file__).resolve().parents[2]
-SUBNETS = 250
 MOST_HOSTS = 9
 READY_SECONDS = 15
 PM2_SECONDS = 30
-SERVICES = {"sshd", "haproxy"}
-Ground = Namespaces | Loopback
+LISTENER, BALANCING = b"[listener]", b"haproxy.cfg"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked of `up`."""
+
+    name: str
+    hosts: int
+    mode: str
+    disk: str | None
+    bound: bool
 
 
 class Lab:
@@ -55,7 +61,7 @@ class Lab:
         self.mode: str = state["mode"]
         self.dir = Path(state["dir"])
         self.disk: str | None = state["disk"]
-        self.ground = ground_for(self.mode, self.name, state["number"])
+        self.ground = making.ground_for(self.mode, self.name, state["number"])
         every = [unpack(host) for host in state["hosts"]]
         self.balancer = every[0]
         self.members = {host.name: host for host in every[1:]}
@@ -86,18 +92,20 @@ class Lab:
         lock = claim.take(name)
         try:
             clean(name)
-            return build(name, hosts, mode, disk, bound, lock)
+            lab = build(Request(name, hosts, mode, disk, bound), lock)
         except BaseException:
             # Our own descriptor would keep the name taken while we wait for the hosts to let go.
             os.close(lock)
             take_down(name)
             raise
+        os.close(lock)
+        return lab
 
     @classmethod
     def attach(cls, name: str = DEFAULT_NAME) -> Lab:
         """Reach a lab that another process brought up."""
         try:
-            lab = cls(json.loads((lab_dir(name) / "lab.json").read_text()))
+            lab = cls(json.loads((making.lab_dir(name) / "lab.json").read_text()))
         except FileNotFoundError:
             raise LabError(f"lab '{name}' is not up. Start it with: python -m tests.lab up --name {name}") from None
         if not all(b"init.py" in loopback.command_line(pid) for pid in lab.inits.values()):
@@ -180,7 +188,7 @@ class Lab:
         command = [*self.ground.enter_prefix(self.inits[host]), *inner]
         done = subprocess.run(
             command,
-            env=host_env(there),
+            env=making.host_env(there),
             input=input if input is not None else "",
             capture_output=True,
             text=True,
@@ -214,7 +222,10 @@ class Lab:
     def servers(self) -> dict[str, dict[str, Any]]:
         """Read what HAProxy thinks of each host: status, scur, check_status and all of `show stat`."""
         text = self.haproxy(f"show stat {texts.BACKEND} 4 -1").removeprefix("# ")
-        return {row["svname"]: {key: number(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))}
+        return {
+            row["svname"]: {key: number(value) for key, value in row.items()}
+            for row in csv.DictReader(io.StringIO(text))
+        }
 
     def forget_health(self, host: str) -> None:
         """Make HAProxy hold a host for dead until its checks say otherwise; it would take a new one for healthy."""
@@ -240,14 +251,14 @@ class Lab:
         if self._listener(host):
             return
         os.kill(self.inits[host], signal.SIGUSR2)
-        wait_until(f"{host}: sshd to start", lambda: bool(self._listener(host)) and self._greets(host))
+        wait_until(f"{host}: sshd to start", lambda: bool(self._listener(host)) and greets(self.host(host)))
 
     def change_host_key(self, host: str) -> None:
         """Give a host a key that known_hosts does not have."""
         folder = self.host(host).folder
         for key in ("hostkey", "hostkey.pub"):
             (folder / key).rename(folder / f"true-{key}")
-        keygen(folder / "hostkey")
+        making.keygen(folder / "hostkey")
         self._restart_sshd(host)
 
     def restore_host_key(self, host: str) -> None:
@@ -285,7 +296,7 @@ class Lab:
         kept = env.read_text()
         wipe(self.path(host, self.root(host)))
         shutil.rmtree(self.path(host, self.host(host).home / ".pm2"), ignore_errors=True)
-        write_env(env, kept)
+        making.write_env(env, kept)
         self.haproxy(f"set server {texts.BACKEND}/{host} state ready")
         self.forget_health(host)
 
@@ -306,10 +317,7 @@ class Lab:
 
     def _listener(self, host: str) -> list[int]:
         init = self.inits[host]
-        return [pid for pid in self.pids(host) if is_service(pid, init) and b"[listener]" in loopback.command_line(pid)]
-
-    def _greets(self, host: str) -> bool:
-        return greets(self.host(host))
+        return [pid for pid in self.pids(host) if is_service(pid, init, (LISTENER,))]
 
 
 # -- building -------------------------------------------------------------------------------------------------------
@@ -323,46 +331,25 @@ def check_request(name: str, hosts: int) -> None:
         raise LabError(f"{hosts} hosts: a lab has 1 to {MOST_HOSTS}")
 
 
-def build(name: str, count: int, mode: str, disk: str | None, bound: bool, lock: int) -> Lab:
+def build(request: Request, lock: int) -> Lab:
     """Make everything, in the order in which it is needed."""
-    folder = lab_dir(name)
-    number_ = free_number(name, mode)
-    ground = ground_for(mode, name, number_)
-    hosts = [ground.host(BALANCER, 0, folder / BALANCER)]
-    hosts += [ground.host(f"lab{index}", index, folder / f"lab{index}") for index in range(1, count + 1)]
-    announce(name, mode, folder, hosts)
+    ground, hosts = making.place(request.name, request.mode, request.hosts)
+    folder = making.lab_dir(request.name)
+    announce(request, folder, hosts)
     cache.pm2_bin()
     folder.mkdir(mode=0o700)
-    make_repo(folder / "repo.git")
-    write_files(folder, hosts)
+    making.make_repo(folder / "repo.git")
+    making.write_files(folder, hosts)
     ground.lay(hosts)
     owner, held = os.pipe()
-    inits = {host.name: spawn(ground, host, hosts, disk, owner, lock) for host in hosts}
-    state = {
-        "name": name,
-        "mode": mode,
-        "number": number_,
-        "dir": str(folder),
-        "disk": disk,
-        "hosts": [asdict(host) for host in hosts],
-        "inits": inits,
-        "url": hosts[0].url,
-        "ssh_config": str(folder / "ssh_config"),
-        "repo": str(folder / "repo.git"),
-    }
-    lab = Lab(json.loads(json.dumps(state, default=str)))
-    for host in hosts:
-        wait_until(f"{host.name}: sshd to answer", lambda host=host: greets(host), log=host.folder / "log")
-    wait_until("HAProxy to answer", lambda: answers(lab), log=hosts[0].folder / "log")
-    for host in lab.members.values():
-        lab.forget_health(host.name)
-        write_env(lab.path(host.name, host.root) / "shared/.env", env_file(host, mode, folder))
-    (folder / "lab.json").write_text(json.dumps(lab.state, indent=1))
-    if name == DEFAULT_NAME:
-        point_checkout_at(folder)
+    inits = {host.name: making.spawn(ground, host, hosts, request.disk, (owner, lock)) for host in hosts}
     os.close(owner)
-    os.close(lock)
-    if bound:
+    lab = Lab(describe(request, ground, hosts, inits))
+    settle(lab)
+    (folder / "lab.json").write_text(json.dumps(lab.state, indent=1))
+    if request.name == DEFAULT_NAME:
+        making.point_checkout_at(folder)
+    if request.bound:
         lab._owner_fd = held
     else:
         # One byte for each init: from here on they outlive us.
@@ -371,149 +358,43 @@ def build(name: str, count: int, mode: str, disk: str | None, bound: bool, lock:
     return lab
 
 
-def announce(name: str, mode: str, folder: Path, hosts: list[Host]) -> None:
+def describe(request: Request, ground: Ground, hosts: list[Host], inits: dict[str, int]) -> dict[str, Any]:
+    """Say all that another process needs to attach; this is what lab.json holds."""
+    folder = making.lab_dir(request.name)
+    state = {
+        "name": request.name,
+        "mode": request.mode,
+        "number": ground.number,
+        "dir": folder,
+        "disk": request.disk,
+        "hosts": [asdict(host) for host in hosts],
+        "inits": inits,
+        "url": hosts[0].url,
+        "ssh_config": folder / "ssh_config",
+        "known_hosts": folder / "known_hosts",
+        "repo": folder / "repo.git",
+    }
+    return json.loads(json.dumps(state, default=str))  # type: ignore[no-any-return]
+
+
+def settle(lab: Lab) -> None:
+    """Wait until every host answers, then put there what an operator would have."""
+    for host in (lab.balancer, *lab.members.values()):
+        wait_until(
+            f"{host.name}: sshd to answer", partial(has_started, host, lab.inits[host.name]), log=host.folder / "log"
+        )
+    wait_until("HAProxy to answer", partial(answers, lab), log=lab.balancer.folder / "log")
+    for host in lab.members.values():
+        lab.forget_health(host.name)
+        making.write_env(lab.path(host.name, host.root) / "shared/.env", making.env_file(host, lab.mode))
+
+
+def announce(request: Request, folder: Path, hosts: list[Host]) -> None:
     """Say what is about to be made, and where."""
     places = ", ".join(f"{host.name} {host.address}:{host.ssh_port}" for host in hosts)
-    print(f"lab '{name}' ({mode}): {places}; files in {folder}, caches in {cache.cache_dir()}", flush=True)
-
-
-def make_repo(dest: Path) -> None:
-    """Build the app's repository and fetch what its releases depend on."""
-    try:
-        from .repo import build_repo
-    except ModuleNotFoundError as missing:
-        if missing.name != f"{__package__}.repo":
-            raise
-        print("lab: tests/lab/repo.py is not there; the lab has no app", flush=True)
-        return
-    build_repo(dest)
-    cache.warm(dest)
-
-
-def write_files(folder: Path, hosts: list[Host]) -> None:
-    """Write keys and configuration of all hosts."""
-    (folder / "db").mkdir()
-    keygen(folder / "id_ed25519")
-    user = pwd.getpwuid(os.getuid()).pw_name
-    entries = [(host.name, host.address, host.ssh_port) for host in hosts]
-    (folder / "ssh_config").write_text(texts.ssh_config(entries, user=user, folder=folder))
-    for host in hosts:
-        write_host_files(host, folder)
-    known = [texts.known_host(host.address, host.ssh_port, (host.folder / "hostkey.pub").read_text()) for host in hosts]
-    (folder / "known_hosts").write_text("".join(known))
-    servers = [(host.name, host.address, host.http_port) for host in hosts[1:]]
-    bind = f"{hosts[0].address}:{hosts[0].http_port}"
-    (hosts[0].folder / "home/haproxy").mkdir()
-    text = texts.haproxy_config(bind=bind, socket=hosts[0].socket, servers=servers)
-    (hosts[0].folder / "haproxy.cfg").write_text(text)
-
-
-def write_host_files(host: Host, folder: Path) -> None:
-    """Write what one host's sshd needs, and its empty home."""
-    for part in ("home/shop", "home/db"):
-        (host.folder / part).mkdir(parents=True)
-    (host.folder / "home/repo.git").symlink_to(folder / "repo.git")
-    keygen(host.folder / "hostkey")
-    shutil.copy(folder / "id_ed25519.pub", host.folder / "authorized_keys")
-    config = texts.sshd_config(address=host.address, port=host.ssh_port, files=host.folder, env=host_env(host))
-    (host.folder / "sshd_config").write_text(config)
-
-
-def spawn(ground: Ground, host: Host, hosts: list[Host], disk: str | None, owner: int, lock: int) -> int:
-    """Start a host's init and return its pid; it inherits the lock, and so keeps the lab's name taken."""
-    services = {"sshd": [system.path_of("sshd"), "-D", "-e", "-f", str(host.folder / "sshd_config")]}
-    if host.name == BALANCER:
-        services["haproxy"] = [system.path_of("haproxy"), "-db", "-f", str(host.folder / "haproxy.cfg")]
-    inside = ground.mode == "namespace"
-    spec = {
-        "services": services,
-        "mounts": mounts(host, hosts) if inside else [],
-        "tmpfs": [[disk, str(host.root)]] if disk and host.name != BALANCER else [],
-        "hostname": host.name if inside else None,
-        "env": host_env(host),
-        "log": str(host.folder / "log"),
-        "owner_fd": owner,
-    }
-    host.spec.write_text(json.dumps(spec, indent=1))
-    command = [*ground.spawn_prefix(host), sys.executable, "-I", str(Path(__file__).with_name("init.py")), str(host.spec)]
-    with open(host.folder / "log", "ab") as log:
-        spawned = subprocess.Popen(
-            command,
-            env=host_env(host),
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            pass_fds=(owner, lock),
-        )
-    return ground.init_pid(spawned.pid)
-
-
-def mounts(host: Host, hosts: list[Host]) -> list[tuple[str, str]]:
-    """Say what a namespace host sees elsewhere than the machine does: its /srv, its users, its neighbours."""
-    (host.folder / "passwd").write_text(passwd(str(host.home)))
-    (host.folder / "shadow").write_text("root:*:19000::::::\nsshd:*:19000::::::\n")
-    names = "".join(f"{each.address} {each.name}\n" for each in hosts)
-    (host.folder / "hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n{names}")
-    pairs = [(host.folder / "home", host.home), (host.folder.parent / "db", host.home / "db")]
-    pairs += [(host.folder / name, Path("/etc") / name) for name in ("passwd", "shadow", "hosts")]
-    return [(str(source), str(target)) for source, target in pairs]
-
-
-def passwd(home: str) -> str:
-    """Copy the machine's users, with root at home in the host's /srv."""
-    lines = [line.split(":") for line in Path("/etc/passwd").read_text().splitlines()]
-    return "".join(":".join([*line[:5], home, "/bin/sh"] if line[0] == "root" else line) + "\n" for line in lines)
-
-
-def host_env(host: Host) -> dict[str, str]:
-    """Make the environment of a host's sessions: nothing of ours leaks in, npm finds the cache and asks nobody."""
-    programs = [str(cache.pm2_bin())]
-    programs += [str(Path(system.path_of(name)).parent) for name in ("node", "npm", "git")]
-    programs += ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-    return {
-        "PATH": os.pathsep.join(dict.fromkeys(programs)),
-        "HOME": str(host.home),
-        "PM2_HOME": str(host.home / ".pm2"),
-        "LANG": "C.UTF-8",
-        "GAPLESS_LAB": str(host.folder),
-        "npm_config_cache": str(cache.npm_cache()),
-        "npm_config_offline": "true",
-        "npm_config_audit": "false",
-        "npm_config_fund": "false",
-        "npm_config_update_notifier": "false",
-    }
-
-
-def env_file(host: Host, mode: str, folder: Path) -> str:
-    """Write the shared/.env that an operator would have put there."""
-    database = host.home / "db/shop.db" if mode == "namespace" else folder / "db/shop.db"
-    values = {"PORT": str(host.http_port), "DATABASE_URL": f"file:{database}", "GREETING": "hello", "HOST_NAME": host.name}
-    return texts.env_file(values)
-
-
-def write_env(path: Path, text: str) -> None:
-    """Write a file of secrets so that it is never readable by others."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        out.write(text)
-
-
-def keygen(path: Path) -> None:
-    """Make an ed25519 key pair without a passphrase."""
-    command = [system.path_of("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)]
-    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=30)
-
-
-def point_checkout_at(folder: Path) -> None:
-    """Make `.lab` in the checkout lead to the default lab."""
-    link = CHECKOUT / ".lab"
-    if link.is_symlink():
-        link.unlink()
-    elif link.exists():
-        raise LabError(f"{link} is in the way; move it")
-    link.symlink_to(folder)
+    print(
+        f"lab '{request.name}' ({request.mode}): {places}; files in {folder}, caches in {cache.cache_dir()}", flush=True
+    )
 
 
 # -- taking down ----------------------------------------------------------------------------------------------------
@@ -521,7 +402,7 @@ def point_checkout_at(folder: Path) -> None:
 
 def take_down(name: str) -> bool:
     """End a lab of this name, alive or stale; tell whether there was one."""
-    there = lab_dir(name).exists() or claim.lock_path(name).exists()
+    there = making.lab_dir(name).exists() or claim.lock_path(name).exists()
     clean(name)
     if there:
         claim.drop(claim.wait_for(name, 10), name)
@@ -530,43 +411,19 @@ def take_down(name: str) -> bool:
 
 def clean(name: str) -> None:
     """Remove all that a lab of this name may have left: processes, namespaces, files."""
-    folder = lab_dir(name)
+    folder = making.lab_dir(name)
     if folder.exists() and folder.stat().st_uid != os.getuid():
         raise LabError(f"{folder} belongs to uid {folder.stat().st_uid}, not to us; use another --name")
     namespaces.sweep(name)
     loopback.sweep(folder)
     if folder.exists():
         shutil.rmtree(folder)
-    link = CHECKOUT / ".lab"
+    link = making.CHECKOUT / ".lab"
     if link.is_symlink() and link.readlink() == folder:
         link.unlink()
 
 
 # -- small help -----------------------------------------------------------------------------------------------------
-
-
-def lab_dir(name: str) -> Path:
-    """Return a lab's directory; it is short, since unix socket paths end at 107 bytes."""
-    return Path(f"/tmp/gapless-{name}")  # noqa: S108
-
-
-def ground_for(mode: str, name: str, number_: int) -> Ground:
-    """Return the ground for a mode."""
-    grounds: dict[str, type[Ground]] = {"namespace": Namespaces, "loopback": Loopback}
-    if mode not in grounds:
-        raise LabError(f"mode {mode!r}: it is one of {', '.join(grounds)}")
-    return grounds[mode](name, number_)
-
-
-def free_number(name: str, mode: str) -> int:
-    """Choose the subnet (or the ports) by the name, so that a lab comes back where it was."""
-    first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-    kind = Namespaces if mode == "namespace" else Loopback
-    for step in range(SUBNETS):
-        candidate = (first + step) % SUBNETS + 1
-        if kind.free(candidate):
-            return candidate
-    raise LabError("every subnet of the lab is taken")
 
 
 def unpack(host: Mapping[str, Any]) -> Host:
@@ -583,11 +440,11 @@ def wipe(folder: Path) -> None:
             entry.unlink()
 
 
-def is_service(pid: int, init: int) -> bool:
-    """Tell whether init itself started this process as a service; orphans have other names."""
+def is_service(pid: int, init: int, titles: tuple[bytes, ...] = (LISTENER, BALANCING)) -> bool:
+    """Tell whether this process is one of init's services and not an orphan, such as a session of an ended sshd."""
     with contextlib.suppress(OSError):
-        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
-        return name in SERVICES and int(rest.split()[1]) == init
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return parent == init and any(title in loopback.command_line(pid) for title in titles)
     return False
 
 
@@ -600,6 +457,13 @@ def greets(host: Host) -> bool:
         return False
 
 
+def has_started(host: Host, init: int) -> bool:
+    """Tell whether a new host's sshd says hello; give up at once when its init has died."""
+    if not loopback.command_line(init):
+        raise LabError(f"{host.name}: its init died:\n{(host.folder / 'log').read_text(errors='replace')}")
+    return greets(host)
+
+
 def answers(lab: Lab) -> bool:
     """Tell whether HAProxy's runtime socket answers."""
     try:
@@ -608,7 +472,9 @@ def answers(lab: Lab) -> bool:
         return False
 
 
-def wait_until(what: str, ready: Callable[[], bool], *, seconds: float = READY_SECONDS, log: Path | None = None) -> None:
+def wait_until(
+    what: str, ready: Callable[[], bool], *, seconds: float = READY_SECONDS, log: Path | None = None
+) -> None:
     """Wait for something; when it does not come, say what, with the end of the log."""
     deadline = time.monotonic() + seconds
     while not ready():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,16 +42,3 @@ class Host:
     def url(self) -> str:
         """Where it answers HTTP."""
         return f"http://{self.address}:{self.http_port}"
-
-
-def environ_holds(pid: int, entry: bytes) -> bool:
-    """Tell whether a process was started with this environment entry."""
-    try:
-        return entry in Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
-
-
-def all_pids() -> list[int]:
-    """List every process that we can see."""
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]

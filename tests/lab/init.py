@@ -1,3 +1,4 @@
+# ruff: noqa: S603, S607
 """Be the first process of a lab host: start its services, reap its orphans, take all of it along.
 
 Run as `python -I init.py SPEC`; SPEC is a JSON file: {"mounts": [[source, target], …], "tmpfs": [[size, target], …],
@@ -45,15 +46,15 @@ def main(spec_path: str) -> None:
         if heard.si_signo == START_SSHD and not alive(services["sshd"]):
             services["sshd"] = start(spec["services"]["sshd"], spec)
     if os.getpid() != 1:
-        end_descendants()
+        end_host(f"GAPLESS_LAB={spec['env']['GAPLESS_LAB']}\0".encode())
 
 
 def prepare(spec: dict[str, Any]) -> None:
     """Give the host its own view of the file system and its own name."""
-    for size, target in spec["tmpfs"]:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "lab", target], check=True)
     for source, target in spec["mounts"]:
         subprocess.run(["mount", "--bind", source, target], check=True)
+    for size, target in spec["tmpfs"]:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "lab", target], check=True)
     if spec["hostname"]:
         subprocess.run(["hostname", spec["hostname"]], check=True)
 
@@ -68,7 +69,7 @@ def start(argv: list[str], spec: dict[str, Any]) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=unblock_signals,
+            preexec_fn=unblock_signals,  # noqa: PLW1509  (this process has one thread)
         ).pid
 
 
@@ -114,9 +115,9 @@ class Owner:
         return True
 
 
-def end_descendants() -> None:
-    """Kill all that descends from us; as the subreaper we inherit what the killed leave behind."""
-    while pids := descendants(os.getpid()):
+def end_host(mark: bytes) -> None:
+    """Kill all that descends from us or carries the host's mark; as the subreaper we inherit what they leave behind."""
+    while pids := family([os.getpid(), *marked(mark)]) - {os.getpid()}:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -124,10 +125,29 @@ def end_descendants() -> None:
         reap()
 
 
+def family(roots: list[int]) -> set[int]:
+    """List these processes and all that descends from them."""
+    return {pid for root in roots for pid in (root, *descendants(root))}
+
+
+def marked(entry: bytes) -> list[int]:
+    """List the live processes that were started with this environment entry; sshd wipes its own."""
+    return [pid for pid in parents_by_pid() if environ_holds(pid, entry)]
+
+
+def environ_holds(pid: int, entry: bytes) -> bool:
+    """Tell whether a process was started with this environment entry."""
+    try:
+        return entry in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
 def descendants(root: int) -> list[int]:
     """List the live pids below a process, nearest first."""
     parents = parents_by_pid()
-    found, level = [], {root}
+    found: list[int] = []
+    level = {root}
     while level := {pid for pid, parent in parents.items() if parent in level}:
         found.extend(level)
     return found

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from .hosts import BALANCER, Host, LabError, all_pids, environ_holds
-from .init import descendants
+from .hosts import Host, LabError
+from .init import family, marked
 
 ADDRESS = "127.0.0.1"
 # Each lab has forty ports below the range that the kernel gives to clients.
@@ -63,9 +63,7 @@ class Loopback:
     @staticmethod
     def pids(host: Host, init: int) -> list[int]:
         """List the processes of a host: init, what descends from it, and what carries the host's mark."""
-        marked = {pid for pid in all_pids() if environ_holds(pid, mark(host.folder) + b"\0")}
-        family = {pid for root in marked | {init} for pid in descendants(root)}
-        return sorted(marked | family | {init})
+        return sorted(family([init, *marked(mark(host.folder) + b"\0")]))
 
     def link(self, host: Host, state: str) -> None:
         """Refuse: there is no cable."""
@@ -100,16 +98,10 @@ def sweep(folder: Path) -> None:
         if b"init.py" in command_line(pid):
             kill(pid, signal.SIGTERM)
     wait_gone(lab, 5)
-    for pid in marked(lab):
-        for each in (pid, *descendants(pid)):
-            kill(each, signal.SIGKILL)
+    for pid in family(marked(lab)):
+        kill(pid, signal.SIGKILL)
     if not wait_gone(lab, 5):
         raise LabError(f"processes {marked(lab)} of {folder} do not end")
-
-
-def marked(entry: bytes) -> list[int]:
-    """List the processes with this mark."""
-    return [pid for pid in all_pids() if pid != os.getpid() and environ_holds(pid, entry)]
 
 
 def wait_gone(entry: bytes, seconds: float) -> bool:

@@ -1,3 +1,4 @@
+# ruff: noqa: S603
 """Find the programs that a lab needs, and install what is missing where the machine lets us."""
 
 from __future__ import annotations
@@ -92,10 +93,10 @@ def install(packages: list[str]) -> None:
     command = [*apt, "install", "--yes", "--no-install-recommends", *packages]
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with no_service_starts():
-        if subprocess.run(command, env=env, capture_output=True, timeout=600).returncode == 0:
+        if subprocess.run(command, env=env, capture_output=True, timeout=600, check=False).returncode == 0:
             return
-        subprocess.run([*apt, "update"], env=env, capture_output=True, timeout=600)
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+        subprocess.run([*apt, "update"], env=env, capture_output=True, timeout=600, check=False)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
         raise MissingPrograms(f"apt-get install {' '.join(packages)} failed:\n{done.stdout}{done.stderr}")
 
