@@ -1,0 +1,5 @@
+export async function checkDatabasePassword() {
+  if (!process.env.DATABASE_PASSWORD) {
+    throw new Error('password authentication failed for user "shop"');
+  }
+}

@@ -1,0 +1,1 @@
+export const VERSION = '5.0.0';

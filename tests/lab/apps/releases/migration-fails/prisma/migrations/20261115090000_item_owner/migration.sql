@@ -1,0 +1,4 @@
+BEGIN;
+ALTER TABLE "Item" ADD COLUMN "owner" TEXT;
+UPDATE "Items" SET "owner" = 'nobody';
+COMMIT;

@@ -1,0 +1,1 @@
+throw new Error('JWT_SECRET is not set');

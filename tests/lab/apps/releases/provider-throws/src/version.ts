@@ -1,0 +1,1 @@
+export const VERSION = '3.3.0';

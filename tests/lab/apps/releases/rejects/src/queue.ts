@@ -1,0 +1,3 @@
+export async function connectQueue() {
+  throw new Error('connect ECONNREFUSED: the queue is not there');
+}
