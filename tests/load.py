@@ -17,6 +17,7 @@ import ssl
 import sys
 import threading
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -26,7 +27,7 @@ from urllib.parse import urlsplit
 KINDS = ("keepalive", "new", "post", "slow")
 SHARES = {"keepalive": 0.5, "new": 0.4, "post": 0.1}
 IDLE_LIMIT = 4.0  # seconds; below node's keepAliveTimeout of 5
-BODY = b'{"echo": "' + b"x" * 500 + b'"}'
+PADDING = "x" * 500
 
 
 class LostRequest(Exception):
@@ -121,16 +122,17 @@ class Load:
     """A steady stream of requests; each starts on its own time, whatever became of the ones before."""
 
     def __init__(
-        self, url: str, *, rate: float = 100, slow: int = 0, timeout: float = 15,
+        self, url: str, *, rate: float = 100, slow: int = 0, timeout: float = 15, connections: int = 12,
         path: str = "/", slow_path: str = "/slow", post_path: str = "/echo",
     ) -> None:
         parts = urlsplit(url)
         self.host, self.tls = parts.hostname or "127.0.0.1", parts.scheme == "https"
         self.port = parts.port or (443 if self.tls else 80)
-        self.rate, self.slow, self.timeout = rate, slow, timeout
+        self.rate, self.slow, self.timeout, self.connections = rate, slow, timeout, connections
         self.paths = {"keepalive": path, "new": path, "post": post_path, "slow": slow_path}
         self.tally = Tally(url)
         self.idle: deque[Wire] = deque()
+        self.kept = 0  # keep-alive connections, idle or at work
         self.latencies: list[float] = []
         self.last_good = 0.0
         self.stopping = asyncio.Event()
@@ -213,6 +215,7 @@ class Load:
                 wire = self._reuse() if kind == "keepalive" else None
                 reused = wire is not None
                 wire = wire or await self._connect()
+                self.kept += kind == "keepalive" and not reused
                 return await self._converse(wire, kind, reused)
         except TimeoutError:
             raise LostRequest("timeout", f"after {self.timeout} s") from None
@@ -240,7 +243,7 @@ class Load:
             raise
 
     def _request(self, kind: str) -> tuple[bytes, bytes]:
-        body = BODY if kind == "post" else b""
+        body = json.dumps({"id": str(uuid.uuid4()), "echo": PADDING}).encode() if kind == "post" else b""
         lines = [f"{'POST' if body else 'GET'} {self.paths[kind]} HTTP/1.1", f"Host: {self.host}"]
         if kind != "keepalive":
             lines.append("Connection: close")
@@ -249,13 +252,17 @@ class Load:
         return ("\r\n".join(lines) + "\r\n\r\n").encode(), body
 
     def _reuse(self) -> Wire | None:
-        """Take the connection that rested longest, unless it rested longer than clients keep them."""
-        while self.idle:
+        """Take the connection that rested longest, once there are enough; not beyond the time clients keep them."""
+        while self.idle and self.kept >= self.connections:
             wire = self.idle.popleft()
             if time.monotonic() < wire.reusable_until:
                 return wire
-            wire.close()
+            self._drop(wire, "keepalive")
         return None
+
+    def _drop(self, wire: Wire, kind: str) -> None:
+        self.kept -= kind == "keepalive"
+        wire.close()
 
     def _put_back(self, wire: Wire | None, kind: str) -> None:
         if wire is None:
@@ -263,7 +270,7 @@ class Load:
         if kind == "keepalive" and wire.reusable_until:
             self.idle.append(wire)
         else:
-            wire.close()
+            self._drop(wire, kind)
 
 
 @contextlib.contextmanager
@@ -295,6 +302,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("url")
     parser.add_argument("--rate", type=float, default=100, help="quick requests per second, over all kinds but slow")
     parser.add_argument("--slow", type=int, default=0, help="slow requests that are always in flight")
+    parser.add_argument("--connections", type=int, default=12, help="keep-alive connections to spread requests over")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--timeout", type=float, default=15, help="after which a request counts as lost")
     parser.add_argument("--path", default="/")
@@ -305,7 +313,7 @@ def main(argv: list[str] | None = None) -> int:
 
     async def measure() -> Tally:
         load = Load(
-            args.url, rate=args.rate, slow=args.slow, timeout=args.timeout,
+            args.url, rate=args.rate, slow=args.slow, timeout=args.timeout, connections=args.connections,
             path=args.path, slow_path=args.slow_path, post_path=args.post_path,
         )
         return await load.run(args.seconds)

@@ -28,11 +28,13 @@ const util = require('node:util');
 const POLL_MS = 250;
 const STABLE_MS = 500; // the least a process without a health route must live to count as ready
 const GRACE_MS = 500; // the cluster primary may still be handing us a connection when we stop accepting
+const KEEP_ALIVE_MS = 5000; // node's default
 const CURFEW_MS = 1500; // before PM2's SIGKILL: what is still connected ends, the app's own handlers get the rest
 const HELD_STOP_MS = 1000; // for the app's handlers when it is stopped before it ever served
 const SOCKET_PATH_MAX = 107;
 const BODY_MAX = 1024 * 1024;
 const OUTPUT_LINES = 40;
+const UNPROVEN = new Set(['boot', 'held', 'settling']);
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM'];
 const MACHINE_ENV = /^(PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_.+|TZ|TMPDIR)$/;
 const PM2_ENV = /^(NODE_APP_INSTANCE|pm_id|PM2_HOME|NODE_CHANNEL_FD|NODE_UNIQUE_ID)$/;
@@ -71,6 +73,7 @@ let privateServer = null; // answers on the health socket
 let asked = null; // the server that answers on the private socket
 let opening = false; // from here on requests may arrive
 let crashed = false;
+let refusal = ''; // the body of the last answer that was not good
 let outputTail = '';
 let draining = null; // a promise, once a stop signal came
 let released = false; // the stop signals belong to the app again
@@ -106,9 +109,7 @@ function reloadSettings() {
 // ------------------------------------------------------------------------------------------ the way it died
 
 /** Tell whether the worker has not served yet, so that its death is the gate's to explain. */
-function unproven() {
-  return ['boot', 'held', 'settling'].includes(worker.state);
-}
+const unproven = () => UNPROVEN.has(worker.state);
 
 /** Write down why, while there still is a process: PM2's own log stays empty when a cluster worker dies. */
 function explain(reason, message, detail) {
@@ -118,14 +119,12 @@ function explain(reason, message, detail) {
   enter(worker.state, { why: headline });
 }
 
-/** End an unproven worker. */
+/** End a worker that has not served yet; one that was told to stop owes no explanation. */
 function crash(reason, message, detail = '') {
-  if (crashed) return;
-  explain(reason, message, detail);
+  if (unproven() && !crashed) explain(reason, message, detail);
   exit(1);
 }
 
-/** End it for something that was thrown. */
 function crashOn(reason, thrown) {
   crash(reason, thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : util.inspect(thrown), util.inspect(thrown));
 }
@@ -270,7 +269,7 @@ function openPrivateSocket() {
     if (asked instanceof tls.Server) request.socket.encrypted = true;
     if (!asked?.emit('request', request, response)) response.writeHead(503).end('the app does not listen yet\n');
   });
-  server.on('error', (error) => crashOn('config', error));
+  server.on('error', (error) => unproven() && crashOn('config', error));
   // Without `exclusive` the cluster primary would share it among all workers.
   netListen.call(server, { path: files.socket, exclusive: true });
   server.unref();
@@ -349,6 +348,7 @@ async function examine() {
 
 /** Note an answer that is not good; the worker stays (or is again) held. */
 function refuse({ why, foreign, status, ms, body }) {
+  refusal = body;
   if (foreign) return crash('release', why, body); // a worker does not become another release by waiting
   if (now() > deadline) return crash('health', why, body);
   if (worker.state !== 'held' || worker.why !== why) enter('held', { why, health: status ? { status, ms } : null });
@@ -393,7 +393,7 @@ async function guardWithoutHealth() {
 /** Give up on an app that did not get ready in time. */
 function onDeadline() {
   const ms = settings.healthy_deadline_ms;
-  if (worker.state === 'held') crash('health', `${worker.why} (for ${ms} ms)`);
+  if (worker.state === 'held') crash('health', `${worker.why} (for ${ms} ms)`, refusal);
   if (worker.state !== 'boot') return;
   crash('no-listen', settings.health ? `the app did not call listen() within ${ms} ms` : `the script did not finish loading within ${ms} ms`);
 }
@@ -402,10 +402,12 @@ function onDeadline() {
 
 /** Let one server listen with the arguments it came with. */
 function listenNow([server, args]) {
-  return new Promise((resolve, reject) => {
-    server.prependOnceListener('error', reject);
+  return new Promise((resolve) => {
+    // At once, before a listener of the app throws (ws does) and makes another reason of it.
+    const fail = (error) => crashOn('listen', error);
+    server.prependOnceListener('error', fail);
     server.once('listening', () => {
-      server.off('error', reject);
+      server.off('error', fail);
       resolve();
     });
     netListen.apply(server, args);
@@ -514,9 +516,9 @@ async function drain(curfew) {
   await sleep(Math.max(0, began + GRACE_MS - now()));
 }
 
-/** Tell how long a client may keep an idle connection to this server. */
-function keepAlive(server) {
-  return server.keepAliveTimeout === 0 ? Infinity : (server.keepAliveTimeout ?? 0);
+/** Tell how long a client may keep an idle connection to this server; HTTP/2 servers do not say. */
+function keepAlive({ keepAliveTimeout = KEEP_ALIVE_MS }) {
+  return keepAliveTimeout === 0 ? Infinity : keepAliveTimeout;
 }
 
 /** Close the connections that carry nothing. */

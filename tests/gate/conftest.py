@@ -223,15 +223,17 @@ class Site:
     def settings(self, **settings: Any) -> None:
         (self.run / "reload.json").write_text(json.dumps({"run": "test", **settings}))
 
-    def start(self, release: str, instances: int = 1, wait: bool = True, kill_timeout: int = 9000, **env: str) -> None:
+    def start(self, release: str, wait: bool = True, **options: Any) -> float:
+        """Start the app for the first time and say how long PM2 took until it called it ready."""
         self.switch(release)
-        started = self.pm2.order(
-            "start", name=self.name, script=str(self.root / ".gapless/gate.cjs"), cwd=str(self.root / "current"),
-            exec_mode="cluster", instances=instances, wait_ready=True, listen_timeout=60000, kill_timeout=kill_timeout,
-            env={"STALE": "from the start", **env},
-        )  # fmt: skip
+        gate, current = self.root / ".gapless/gate.cjs", self.root / "current"
+        defaults = {"exec_mode": "cluster", "instances": 1, "wait_ready": True, "listen_timeout": 60000, "kill_timeout": 9000,
+                    "env": {"STALE": "from the start"}}  # fmt: skip
+        began = time.monotonic()
+        started = self.pm2.order("start", name=self.name, script=str(gate), cwd=str(current), **{**defaults, **options})
         if wait:
             started.result(30)
+        return time.monotonic() - began
 
     def reload(self, pm_id: int | None = None) -> Future[Any]:
         """Begin to replace one worker; the result is there when PM2 has ended the old one."""
@@ -242,6 +244,24 @@ class Site:
         self.switch(release)
         for worker in self.workers():
             self.reload(worker["pm_id"]).result(timeout)
+
+    def break_with(self, release: str) -> str:
+        """Start a release that does not come up and return its crash log."""
+        self.start(release, wait=False, autorestart=False)
+        return self.crash()
+
+    def remove(self) -> None:
+        """Delete the app from PM2 and see its processes gone."""
+        # PM2 7 loses track of a worker when it deletes an app in the instant in which it respawns one: the worker
+        # that comes up then is in no list and serves on. So let every respawn come up first.
+        eventually(lambda: all(self._settled(worker) for worker in self.workers()))
+        if self.workers():
+            self.pm2.ask("delete", name=self.name)
+        eventually(lambda: not self.states())
+
+    def _settled(self, worker: dict[str, Any]) -> bool:
+        up = any(state["pid"] == worker["pid"] and state["state"] == "open" for state in self.states())
+        return worker["status"] in ("stopped", "errored") or (worker["status"] == "online" and up)
 
     # What an onlooker sees
 
@@ -308,6 +328,4 @@ def site(pm2: Pm2, node_modules: Path) -> Iterator[Site]:
     try:
         yield one
     finally:
-        if one.workers():
-            pm2.ask("delete", name=one.name)
-        eventually(lambda: not one.states())
+        one.remove()

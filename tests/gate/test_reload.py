@@ -20,18 +20,20 @@ KINDS = {
     "plain-handlers": ("plain.cjs", {"MODE": "handlers"}),
     "esm": ("esm.mjs", {}),
     "https": ("https.cjs", {}),
+    "http2-allow-http1": ("https.cjs", {"HTTP2": "1"}),
 }
+LONG = ("nest-express-hooks", "plain")  # with requests of 3 s; the others with shorter ones, to save time
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_reload_loses_nothing_and_a_bad_release_answers_nobody(site: Site, kind: str, certificate: dict[str, str]) -> None:
     script, env = KINDS[kind]
-    env = {**env, **certificate}
+    env = {"SLOW_MS": "3000" if kind in LONG else "1200", **env, **certificate}
     first, second = (site.release(number, script, env=env) for number in (1, 2))
     bad = site.release(3, script, env={**env, "MODE": "health-500"})
     site.start(first)
     site.settings(hold_ms=300)
-    url = site.url.replace("http:", "https:") if kind == "https" else site.url
+    url = site.url.replace("http:", "https:") if script == "https.cjs" else site.url
     with load.running(url, rate=80, slow=2) as tally:
         site.deploy(second)
         [pid] = site.pids()

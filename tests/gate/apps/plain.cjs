@@ -18,6 +18,8 @@ if (mode === 'handlers') {
   });
 }
 
+if (mode === 'closes') process.on('SIGINT', () => server.close());
+
 boot().then(() => {
   if (mode === 'two-servers') http.createServer((_, response) => response.writeHead(404).end()).listen(port + 1);
   server.listen(process.env.LISTEN_PATH ?? { port, host: '127.0.0.1' }, () => console.log('listening'));
