@@ -65,8 +65,7 @@ class Look:
         assert group.balancer is not None
         outcome = self.fleet.run("status", f"balancer {group.balancer.host}", [Step("rotation", balancer.rotation(group.balancer))])
         status = {event["name"]: event["status"] for event in outcome.events if event["event"] == "server"}
-        words = {"UP": "in", "no check": "in"}
-        return {host.name: words.get(found := status.get(host.server, "unknown to it"), f"OUT ({found})") for host in group.hosts}
+        return {host.name: in_rotation(status.get(host.server, "unknown to it")) for host in group.hosts}
 
     # ------------------------------------------------------------------ locks
 
@@ -99,6 +98,11 @@ class Look:
         if bad := [name for name, outcome in outcomes.items() if not outcome.ok]:
             raise RunFailed(f"{', '.join(bad)}: the lock could not be removed")
         self.say(f"unlocked: {', '.join(sorted(mine))}")
+
+
+def in_rotation(status: str) -> str:
+    """Read HAProxy's status; "UP 2/3" still takes traffic."""
+    return "in" if status.startswith(("UP", "no check")) else f"OUT ({status})"
 
 
 def linked(facts: Facts) -> str:

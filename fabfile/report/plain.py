@@ -30,7 +30,10 @@ class Plain:
         with self._lock:
             self._file.write(json.dumps({"at": round(at, 3), "phase": phase, "host": host, **data}) + "\n")
             self._file.flush()
-            text = told(phase, host, data, self.verbose)
+            try:
+                text = told(phase, host, data, self.verbose)
+            except (KeyError, TypeError):  # a host with another version of our scripts; a face must never end a deploy
+                text = f"{host:<8} {json.dumps(dict(data))}"
             if text:
                 self._print(f"{_clock(at)} {text}")
 

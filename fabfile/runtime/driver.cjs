@@ -321,7 +321,7 @@ async function heal(host, { id, pid: old }, seen) {
   const item = (await truth.list(host.pm2, host.root)).find((each) => each.id === id);
   if (item && item.pid === old && truth.alive(old)) return; // PM2 never took the reload up: the old worker is still the one
   for (const { pid, state } of truth.workers(host.root).filter((each) => each.pm_id === id && waiting(each))) {
-    host.journal.write('end', { id, pid, state });
+    host.journal.write('cull', { id, pid, state });
     await end(pid);
   }
   const limit = 2 * host.plan.healthy_deadline_ms;

@@ -1,0 +1,154 @@
+"""The fleet that all real deploys of the test run share: three hosts, a balancer, and an eye that is not ours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import load
+from tests.lab.fleet import Lab
+from tests.lab.repo import RELEASES
+
+HOSTS_YAML = """\
+groups:
+  lab:
+    ssh_config: {ssh_config}
+    hosts: [lab1, lab2, lab3]
+    min_healthy_time: {settle}
+    healthy_deadline: {deadline}
+    kill_timeout: 8s
+    drain_timeout: 15s
+    {more}
+    balancer: {{kind: haproxy, host: lablb, socket: ~/haproxy/admin.sock, backend: shop, url: "http://lablb:8080"}}
+    app:
+      name: shop
+      repo: {repo}
+      ref: v1
+      root: ~/shop
+      script: dist/main.js
+      instances: {instances}
+      port: 3000
+      build: [npm ci, npm run build]
+      {migrate}
+      shared: {{files: [.env]}}
+      health: {{path: /health}}
+"""
+
+
+@dataclass
+class Done:
+    """Hold what one command said."""
+
+    code: int
+    out: str
+    seconds: float
+
+
+class Site:
+    """Type commands at the fleet as a person does, and look at it as an outsider."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.configure()
+
+    def configure(self, *, settle: str = "1s", deadline: str = "6s", instances: int = 2, more: str = "", migrate: bool = True,
+                  name: str = "hosts.yaml") -> Path:
+        """Write a hosts.yaml with these settings, and use it from now on."""
+        self.inventory = self.folder / name
+        self.inventory.write_text(HOSTS_YAML.format(
+            ssh_config=self.lab.ssh_config, repo=self.lab.repo, settle=settle, deadline=deadline, instances=instances, more=more,
+            migrate="migrate: npx prisma migrate deploy" if migrate else "",
+        ))
+        return self.inventory
+
+    def fab(self, *words: str, tool: str = "fab", hosts: str | None = "lab") -> Done:
+        """Run one command to its end; stdout and stderr together, as a terminal shows them."""
+        environment = {**os.environ, "GAPLESS_INVENTORY": str(self.inventory), "XDG_STATE_HOME": str(self.folder / "state")}
+        command = [str(Path(sys.executable).parent / tool), *words, *(["--hosts", hosts] if hosts else [])]
+        begun = time.monotonic()
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, env=environment,
+            timeout=280, check=False,
+        )
+        print(f"$ {tool} {' '.join(words)} --hosts {hosts}\n{done.stdout}exit {done.returncode}")
+        return Done(done.returncode, done.stdout, time.monotonic() - begun)
+
+    @contextlib.contextmanager
+    def load(self, *, nest: bool = True, slow: int = 2, rate: int = 120) -> Iterator[load.Tally]:
+        """Load the site through the balancer while the block runs, with a generator that shares no code with ours."""
+        options = {"path": "/", "slow_path": "/slow?ms=3000", "post_path": "/items", "rate": rate, "slow": slow}
+        with load.running(self.lab.url, **options) as tally:
+            time.sleep(1)
+            yield tally
+            time.sleep(1)
+        print(tally.summary())
+
+    def link(self, host: str) -> str:
+        """Read `current` with our own eyes."""
+        done = self.lab.run(host, "readlink ~/shop/current", check=False)
+        return Path(done.stdout.strip()).name if done.returncode == 0 else ""
+
+    def answers(self, host: str, times: int = 8) -> set[str]:
+        """Ask the host itself, each time on a new connection; return the releases that answered."""
+        found = set()
+        for _ in range(times):
+            with urllib.request.urlopen(self.lab.host_url(host), timeout=10) as answer:
+                found.add(answer.headers["x-release"])
+        return found
+
+    def processes(self, host: str) -> list[str]:
+        """List the release directories that living processes stand in."""
+        script = "for p in /proc/[0-9]*; do readlink $p/cwd; done 2>/dev/null | grep /releases/ || true"
+        return sorted(Path(line).name for line in self.lab.run(host, script).stdout.split())
+
+    def locks(self) -> list[str]:
+        return [host for host in self.lab.names if self.lab.run(host, "test -e ~/shop/.gapless/lock", check=False).returncode == 0]
+
+    def rotation(self) -> set[str]:
+        """Return the servers that the balancer gives traffic to."""
+        return {name for name, row in self.lab.servers().items() if str(row["status"]).startswith("UP")}
+
+    def release_of(self, done: Done) -> str:
+        """Read the id of the release that a deploy built from its output."""
+        return next(line.split("build: ")[1].strip() for line in done.out.splitlines() if "── build: " in line)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    lab = Lab.up(name=f"t{os.getpid() % 10000}", hosts=3)
+    try:
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture(scope="session")
+def live(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Give the fleet with v1 deployed everywhere: the first deploy, where nothing runs yet."""
+    site = Site(lab, tmp_path_factory.mktemp("site"))
+    done = site.fab("deploy", "--ref", "v1")
+    assert done.code == 0, done.out
+    return site
+
+
+@pytest.fixture
+def site(live: Site) -> Iterator[Site]:
+    """Give the fleet; whatever a test does to it, it must leave it whole."""
+    live.configure()
+    yield live
+    assert live.locks() == []
+    assert live.rotation() == set(live.lab.names)
+
+
+def crash_reason(name: str) -> str:
+    return str(RELEASES[name].reason)

@@ -1,0 +1,79 @@
+"""Hosts that are not fit for a deploy: found in claim, all of them told together, nothing touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.conftest import Site
+
+pytestmark = pytest.mark.lab
+
+LISTING = "cd ~/shop && find . -path ./.gapless/run -prune -o -newer /tmp/before -print; rm /tmp/before"
+
+
+def test_all_unreachable_hosts_are_told_together(site: Site) -> None:
+    site.lab.run("lab3", "touch /tmp/before && sleep 0.1")
+    site.lab.stop_sshd("lab1")
+    site.lab.change_host_key("lab2")
+    try:
+        done = site.fab("deploy", "--ref", "v2")
+    finally:
+        site.lab.start_sshd("lab1")
+        site.lab.restore_host_key("lab2")
+    assert done.code == 4, done.out
+    assert "2 of 4 hosts can't be worked on; nothing was touched." in done.out
+    assert "lab1: connection refused" in done.out
+    assert "lab2: the host key CHANGED" in done.out
+    assert done.out.count("SHA256:") == 2
+    assert site.lab.run("lab3", LISTING).stdout == ""
+
+
+def test_full_disk_read_only_place_and_dead_daemon(site: Site) -> None:
+    site.lab.run("lab2", "mount --bind ~/shop ~/shop && mount -o remount,ro,bind ~/shop")
+    site.lab.fill_disk("lab1")
+    try:
+        done = site.fab("deploy", "--ref", "v2")
+    finally:
+        site.lab.free_disk("lab1")
+        site.lab.run("lab2", "umount ~/shop")
+    assert done.code == 4, done.out
+    assert "lab1: " in done.out
+    assert "MB free, a release wants" in done.out
+    assert site.locks() == []
+
+
+def test_lock_of_another_run_is_shown_and_only_its_id_removes_it(site: Site) -> None:
+    record = '{"run": "other-run", "verb": "deploy", "who": "eve", "from": "ci-7", "pid": 1, "at": 1, "ci": ""}'
+    site.lab.run("lab2", f"mkdir ~/shop/.gapless/lock && printf '%s\\n' '{record}' > ~/shop/.gapless/lock/owner.json")
+    done = site.fab("deploy", "--ref", "v2")
+    assert done.code == 3, done.out
+    assert "lab2: eve@ci-7 has been at deploy for" in done.out
+    assert site.locks() == ["lab2"]
+    assert "eve@ci-7" in site.fab("lock").out
+    assert site.fab("unlock", "--id", "not-that").code == 2
+    assert site.locks() == ["lab2"]
+    assert site.fab("unlock", "--id", "other-run").code == 0
+    assert site.locks() == []
+
+
+def test_no_tools_on_the_host_says_where_it_looked(site: Site) -> None:
+    site.lab.run("lab3", "mkdir -p /srv/bare && printf 'export PATH=/srv/bare\\n' > /srv/.profile && cp /srv/.profile /srv/.bashrc")
+    try:
+        done = site.fab("deploy", "--ref", "v2")
+    finally:
+        site.lab.run("lab3", "rm -f /srv/.profile /srv/.bashrc")
+    assert done.code in (0, 4), done.out
+    assert "Traceback" not in done.out
+
+
+def test_first_release_that_crashes_leaves_nothing_behind(site: Site) -> None:
+    site.lab.reset("lab3")
+    with site.load() as tally:
+        done = site.fab("deploy", "--ref", "v3-throws", hosts="lab3")
+    assert done.code == 1, done.out
+    assert tally.lost == 0, tally.summary()
+    assert "JWT_SECRET is not set" in done.out
+    assert site.link("lab3") == ""
+    assert site.processes("lab3") == []
+    assert site.lab.run("lab3", "pm2 jlist").stdout.strip().endswith("[]")
+    assert site.fab("deploy", "--ref", "v1", hosts="lab3").code == 0
