@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -47,12 +48,13 @@ watch=$!
 exec 3<&-
 """
 
+# One stream from the start: put together from packets, a warning could fall into the middle of a long event.
 _PRELUDE = """\
+exec 2>&1
 mark={mark}
 export GAPLESS_MARK="$mark"
 
 say() {{ printf '\\n%s %s\\n' "$mark" "$1"; }}
-step() {{ say "{{\\"event\\":\\"step\\",\\"name\\":\\"$1\\"}}"; }}
 fail() {{ printf '%s\\n' "$@" >&2; exit 1; }}
 """
 
@@ -63,7 +65,7 @@ def script(library: str, steps: Iterable[Step], mark: str) -> Shell:
 
     `mark` begins every line that is meant for us: what a login shell or a build prints can't be mistaken for it.
     """
-    body = "\n".join(f"step {shlex.quote(step.name)}\n{step.command}" for step in steps)
+    body = "\n".join(f"{_announce(step.name)}\n{step.command}" for step in steps)
     return Shell(
         f"{_PRELUDE.format(mark=shlex.quote(mark))}{library}\n"
         f"work() (\nset -eu\n{body}\n)\n"
@@ -71,3 +73,8 @@ def script(library: str, steps: Iterable[Step], mark: str) -> Shell:
         # would eat the rest of the script.
         f"{{\n{_DEADMAN}work\nrc=$?\nkill $watch 2>/dev/null\nexit $rc\n}}\n"
     )
+
+
+def _announce(name: str) -> Shell:
+    """Report that a step begins; a name may be a whole build command, quotes and all."""
+    return call("say", cmd(json.dumps({"event": "step", "name": name})))
