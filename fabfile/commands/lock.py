@@ -5,13 +5,16 @@ from __future__ import annotations
 from .shell import Shell, call, cmd, path
 
 LIBRARY = r"""
+lock_owner() { # root; a record cut short by a full disk is no record
+    head -n 1 "$1/.gapless/lock/owner.json" 2>/dev/null | grep -x '{.*}' || echo null
+}
 take_lock() { # root owner-json
     lock=$1/.gapless/lock
     mkdir -p -m 700 "$1/.gapless" || fail "$1/.gapless cannot be made: no write access, or no room"
     if ! said=$(mkdir "$lock" 2>&1); then
         # "File exists" is the only way to be held; full, read-only and out of inodes must never read as that.
         [ -d "$lock" ] || fail "the lock cannot be taken: $said"
-        say "{\"event\":\"held\",\"owner\":$(cat "$lock/owner.json" 2>/dev/null | grep . || echo null)}"
+        say "{\"event\":\"held\",\"owner\":$(lock_owner "$1")}"
         exit 3
     fi
     if ! printf '%s\n' "$2" >"$lock/owner.json" 2>/dev/null || [ ! -s "$lock/owner.json" ]; then
@@ -27,7 +30,7 @@ drop_lock() { # root run
 }
 show_lock() { # root
     if [ -d "$1/.gapless/lock" ]; then
-        say "{\"event\":\"held\",\"owner\":$(cat "$1/.gapless/lock/owner.json" 2>/dev/null | grep . || echo null)}"
+        say "{\"event\":\"held\",\"owner\":$(lock_owner "$1")}"
     else
         say '{"event":"free"}'
     fi
