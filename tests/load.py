@@ -71,8 +71,9 @@ class Tally:
         versions = ", ".join(f"{name} {count}" for name, count in sorted(self.versions.items()))
         classes = Counter(str(failure["class"]) for failure in self.failures)
         return (
-            f"lost {self.lost} of {self.total} in {self.seconds:.1f} s ({kinds}); longest gap {self.longest_gap_ms:.0f} ms, "
-            f"p50 {self.p50_ms:.0f} ms, p99 {self.p99_ms:.0f} ms; answered by: {versions or '-'}"
+            f"lost {self.lost} of {self.total} in {self.seconds:.1f} s ({kinds}); "
+            f"longest gap {self.longest_gap_ms:.0f} ms, p50 {self.p50_ms:.0f} ms, p99 {self.p99_ms:.0f} ms; "
+            f"answered by: {versions or '-'}"
             + (f"; lost as: {dict(classes)}" if classes else "")
         )
 

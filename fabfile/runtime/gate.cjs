@@ -72,6 +72,7 @@ let deadline; // when we give up waiting for a healthy app
 let privateServer = null; // answers on the health socket
 let asked = null; // the server that answers on the private socket
 let opening = false; // from here on requests may arrive
+let opened = null; // a promise: all servers listen
 let crashed = false;
 let refusal = ''; // the body of the last answer that was not good
 let outputTail = '';
@@ -135,14 +136,12 @@ const onRejection = (reason) => crashOn('rejection', reason);
 
 /** Account for an app that leaves by itself; the stack says who called process.exit(). */
 function onExit(code) {
-  if (unproven() && !crashed) explainExit(code);
+  if (unproven() && !crashed) {
+    const caller = new Error('').stack.split('\n').filter((line) => !line.includes(__filename)).slice(1).join('\n');
+    const called = caller.includes('process.exit');
+    explain('exit', called ? `the app called process.exit(${code})` : `nothing kept the app alive (code ${code})`, caller);
+  }
   forget();
-}
-
-function explainExit(code) {
-  const called = new Error('').stack.split('\n').filter((line) => !line.includes(__filename)).slice(1).join('\n');
-  const how = called.includes('process.exit') ? `the app called process.exit(${code})` : `nothing kept the app alive (code ${code})`;
-  explain('exit', how, called);
 }
 
 /** Take this worker's files away. After a crash its state stays too: it tells whose crash log that is. */
@@ -417,11 +416,8 @@ function listenNow([server, args]) {
 /** Let everything listen, hand the process over to the app, and tell PM2. */
 async function open() {
   opening = true;
-  try {
-    await Promise.all([...held].map(listenNow));
-  } catch (error) {
-    return crashOn('listen', error);
-  }
+  opened = Promise.all([...held].map(listenNow)).catch((error) => crashOn('listen', error));
+  await opened;
   if (draining) return;
   process.off('uncaughtException', onException);
   process.off('unhandledRejection', onRejection);
@@ -501,6 +497,7 @@ function stop(event, args) {
 
 /** See all connections off, the idle ones after the time in which their clients may rightly use them again. */
 async function drain(curfew) {
+  await opened; // half open is open: a connection may be on its way to us
   const listening = [...servers].filter((server) => server.listening);
   if (!listening.length) return;
   const began = now();

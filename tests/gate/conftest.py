@@ -1,5 +1,6 @@
 """Real PM2, real apps: a private daemon per test module and sites that are laid out like a host."""
 
+# ruff: noqa: S108, S603, S607 (short paths in /tmp; node and npm from PATH)
 from __future__ import annotations
 
 import contextlib
@@ -90,7 +91,8 @@ def alive(pid: int) -> bool:
 
 def children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
-        return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
     return []
 
 
@@ -227,8 +229,10 @@ class Site:
         """Start the app for the first time and say how long PM2 took until it called it ready."""
         self.switch(release)
         gate, current = self.root / ".gapless/gate.cjs", self.root / "current"
-        defaults = {"exec_mode": "cluster", "instances": 1, "wait_ready": True, "listen_timeout": 60000, "kill_timeout": 9000,
-                    "env": {"STALE": "from the start"}}  # fmt: skip
+        defaults = {
+            "exec_mode": "cluster", "instances": 1, "wait_ready": True, "listen_timeout": 60000, "kill_timeout": 9000,
+            "env": {"STALE": "from the start"},
+        }  # fmt: skip
         began = time.monotonic()
         started = self.pm2.order("start", name=self.name, script=str(gate), cwd=str(current), **{**defaults, **options})
         if wait:

@@ -1,5 +1,6 @@
 """From boot to open: what is held back, for how long, and what is written when it does not come up."""
 
+# ruff: noqa: S603, S607 (node from PATH)
 from __future__ import annotations
 
 import json
@@ -8,25 +9,27 @@ import re
 import signal
 import socket
 import stat
+import subprocess
 import time
 from pathlib import Path
 
 import load
 import pytest
-from conftest import Pm2, Site, UnixConnection, eventually, fetch
+from conftest import MINIMAL_ENV, Pm2, Site, UnixConnection, eventually, fetch
 
+SOON = {"healthy_deadline_ms": 800}
 CRASHES = {
     "rejection": ("plain.cjs", "throws", {}, r"^rejection: Error: JWT_SECRET is not set\n", "behaviour.cjs"),
     "nest bootstrap": ("nest.cjs", "throws", {}, r"^rejection: Error: JWT_SECRET is not set\n", "nest.cjs"),
     "exception": ("esm.mjs", "throws", {}, r"^exception: Error: JWT_SECRET is not set\n", "esm.mjs"),
     "require": ("absent.cjs", "good", {}, r"^exception: Error: Cannot find module 'not-installed'\n", "absent.cjs"),
     "exit": ("plain.cjs", "exits", {}, r"^exit: the app called process.exit\(3\)\n", "behaviour.cjs"),
-    "no-listen": ("plain.cjs", "never", {"healthy_deadline_ms": 800}, r"^no-listen: .* 800 ms\n", "--- last output ---"),
-    "health": ("express.cjs", "health-500", {"healthy_deadline_ms": 800}, r"^health: GET /health answered 500, want 200", "database is away"),
-    "redirect": ("plain.cjs", "redirects", {"healthy_deadline_ms": 800}, r"^health: GET /health answered 302 to /login", ""),
-    "hangs": ("plain.cjs", "hangs", {"healthy_deadline_ms": 900, "health": {"path": "/slow", "timeout_ms": 300}},
+    "no-listen": ("plain.cjs", "never", SOON, r"^no-listen: .* 800 ms\n", "--- last output ---"),
+    "health": ("express.cjs", "health-500", SOON, r"^health: GET /health answered 500, want 200", "database is away"),
+    "redirect": ("plain.cjs", "redirects", SOON, r"^health: GET /health answered 302 to /login", ""),
+    "hangs": ("plain.cjs", "hangs", {**SOON, "health": {"path": "/slow", "timeout_ms": 300}},
               r"^health: GET /slow gave no answer within 300 ms", ""),
-    "release": ("plain.cjs", "wrong-release", {}, r'^release: GET /health named release "9999-deadbee"', "9999-deadbee"),
+    "release": ("plain.cjs", "wrong-release", {}, r'^release: GET /health named release "9999-deadbee"', "deadbee"),
     "config": ("gone.cjs", "good", {}, r"^config: Error: ENOENT", "gone.cjs"),
 }  # fmt: skip
 
@@ -41,6 +44,15 @@ def test_a_crash_leaves_its_reason(site: Site, case: str) -> None:
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     with pytest.raises(OSError):
         site.get()
+
+
+def test_an_app_that_ends_by_itself_is_named(site: Site) -> None:
+    """Without PM2, whose channel keeps every worker alive."""
+    release = site.release(1, "behaviour.cjs")
+    env = {**MINIMAL_ENV, "name": site.name, "pm_id": "0"}
+    gate, home = site.root / ".gapless/gate.cjs", site.root / "releases" / release
+    subprocess.run(["node", str(gate)], cwd=home, env=env, timeout=10, check=True)
+    assert site.crash().startswith("exit: nothing kept the app alive (code 0)\n")
 
 
 def test_the_last_output_is_in_the_crash_log(site: Site) -> None:
@@ -126,8 +138,9 @@ def test_the_environment_is_exact(site: Site) -> None:
         "CHANGED": "2", "ADDED": "with # and spaces", "TRICKY": "a=b", "PORT": str(site.port),
         "GAPLESS_RELEASE": second, "GAPLESS_COMMIT": commit, "NODE_APP_INSTANCE": "0",
     }.items()  # fmt: skip
-    allowed = {"PATH", "HOME", "USER", "LANG", "PM2_HOME", "NODE_APP_INSTANCE", "pm_id", "PORT", "CHANGED", "ADDED", "TRICKY",
-               "MODE", "KEEP_ALIVE_MS", "WITNESS", "GAPLESS_RELEASE", "GAPLESS_COMMIT"}  # fmt: skip
+    machine = {"PATH", "HOME", "USER", "LANG", "PM2_HOME", "NODE_APP_INSTANCE", "pm_id"}
+    release = {"PORT", "CHANGED", "MODE", "KEEP_ALIVE_MS", "WITNESS", "ADDED", "TRICKY"}
+    allowed = machine | release | {"GAPLESS_RELEASE", "GAPLESS_COMMIT"}
     assert set(now) <= allowed
 
 

@@ -26,7 +26,7 @@ LONG = ("nest-express-hooks", "plain")  # with requests of 3 s; the others with 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_reload_loses_nothing_and_a_bad_release_answers_nobody(site: Site, kind: str, certificate: dict[str, str]) -> None:
+def test_nothing_is_lost_and_a_bad_release_answers_nobody(site: Site, kind: str, certificate: dict[str, str]) -> None:
     script, env = KINDS[kind]
     env = {"SLOW_MS": "3000" if kind in LONG else "1200", **env, **certificate}
     first, second = (site.release(number, script, env=env) for number in (1, 2))
