@@ -33,21 +33,31 @@ build_step() { # root release run command
     cd "$1/releases/$2"
     printf '$ %s\n' "$4" >>"$log"
     # NODE_ENV=production would make npm leave out what the build needs.
-    if (unset NODE_ENV; export CI=1 npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false
-        case $4 in 'npm ci' | 'npm ci '*) npm_ci "$1" "$4" ;; *) sh -c "$4" ;; esac) >>"$log" 2>&1; then return; else rc=$?; fi
+    if (unset NODE_ENV GAPLESS_MARK; export CI=1 npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false
+        case $4 in
+            # What does more than fill node_modules right here must run each time.
+            *[!A-Za-z0-9\ =._-]* | *' -'[!-]* | *--prefix* | *--workspace* | *--global* | *--location*) sh -c "$4" ;;
+            'npm ci' | 'npm ci --'*) npm_ci "$1" "$4" ;;
+            *) sh -c "$4" ;;
+        esac) >>"$log" 2>&1; then return; else rc=$?; fi
     tail -n 30 "$log" >&2
     [ $rc -ne 137 ] || echo "exit 137: killed, most likely out of memory" >&2
     fail "build step failed with exit code $rc: $4" "whole log: $log"
 }
 npm_ci() { # root command
-    # A tree may be reused only when nothing but the lockfile decided it: install scripts of the app itself may read more.
-    if [ ! -f package-lock.json ] || grep -Eq '"(pre|post)?install"|"prepare"' package.json; then sh -c "$2"; return; fi
-    key=$({ cat package.json package-lock.json .npmrc 2>/dev/null; node -v; uname -sm; echo "$2"; } | sha256sum | cut -c1-32)
+    # A tree may be reused only when nothing but the lockfile decided it: install scripts of the app itself may read more,
+    # and links lead to packages of the release, which have trees of their own.
+    if [ ! -f package-lock.json ] || grep -Eq '"((pre|post)?install|prepare|workspaces)"' package.json ||
+        grep -Eq '"link": *true' package-lock.json; then sh -c "$2"; return; fi
+    # Prisma's own install script generates a client from the app's schema into node_modules.
+    # dash goes by set -e in here: a missing .npmrc must not end the list.
+    key=$({ cat package.json package-lock.json .npmrc 2>/dev/null || true; find . -name node_modules -prune -o -name '*.prisma' -exec cat {} +
+        node -v; uname -sm; echo "$2"; } | sha256sum | cut -c1-32)
     tree=$1/.gapless/deps/$key
     if [ -d "$tree/node_modules" ]; then
         echo "dependencies reused: $key"
         rm -rf node_modules
-        copy_tree "$tree/node_modules" node_modules
+        copy_tree "$tree/node_modules" node_modules || return
         touch "$tree"
         return
     fi
@@ -55,15 +65,19 @@ npm_ci() { # root command
     # Copied, not linked: a later step that edits a file in place must not reach the next release.
     mkdir -p "$tree.new.$$"
     if copy_tree node_modules "$tree.new.$$/node_modules"; then mv "$tree.new.$$" "$tree" 2>/dev/null || rm -rf "$tree.new.$$"; fi
-    find "$1/.gapless/deps" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} +
+    find "$1/.gapless/deps" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} + || true
 }
-copy_tree() { cp -a --reflink=auto "$1" "$2" 2>/dev/null || cp -Rp "$1" "$2"; }
+copy_tree() { # from to
+    cp -a --reflink=auto "$1" "$2" 2>/dev/null && return
+    rm -rf "$2" # a second copy would land inside the first one's ruins
+    cp -Rp "$1" "$2"
+}
 """
 
 
 def tools(node_bin: str | None) -> Shell:
     """Put node, pm2 and git in PATH, or say where they were looked for; sets $pm2_dir."""
-    return cmd("use_tools", node_bin or "")
+    return call("use_tools", path(node_bin or ""))
 
 
 def build_step(root: str, release: str, run: str, command: str) -> Shell:
