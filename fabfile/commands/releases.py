@@ -42,6 +42,8 @@ check_out() { # root release commit
     (cd "$dir" && git --git-dir="$1/.gapless/mirror.git" --work-tree="$dir" checkout-index -a -f)
     rm -f "$GIT_INDEX_FILE"
     unset GIT_INDEX_FILE
+    # A repository that holds these files would call itself complete before it is.
+    rm -rf "$dir/.gapless.json" "$dir/.gapless-stable" "$dir/.gapless-bad"
 }
 link_shared() { # root release kind path...
     root=$1 dir=$1/releases/$2 kind=$3; shift 3
@@ -58,12 +60,12 @@ link_shared() { # root release kind path...
 }
 complete() { # root release marker-json
     file=$1/releases/$2/.gapless.json
-    printf '%s\n' "$3" >"$file.next"
-    [ -s "$file.next" ] || fail "no space left on $1"
+    # Some shells say no more than "I/O error" here, some nothing at all.
+    if ! printf '%s\n' "$3" >"$file.next" || [ ! -s "$file.next" ]; then fail "the marker cannot be written: no space left on $1"; fi
     mv "$file.next" "$file"
 }
 discard() { # root release
-    [ -e "$1/releases/$2/.gapless.json" ] || rm -rf "${1:?}/releases/${2:?}"
+    [ -e "$1/releases/$2/.gapless.json" ] || rm -rf "${1:?}/releases/${2:?}" "$1/.gapless/index.$2"
 }
 prune() { # root release...
     root=$1; shift
