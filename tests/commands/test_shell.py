@@ -144,8 +144,9 @@ def test_every_shell_can_parse_it(sh, text):
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 def test_shellcheck_has_nothing_to_say():
     # 2030/2031: PATH is changed in the work's subshell on purpose. 2174: only the deepest directory wants the mode.
+    # 2010: ls is the one way to read every link that may be read, and the names in it are only searched.
     found = subprocess.run(
-        ["shellcheck", "--shell=sh", "--severity=warning", "--exclude=SC2030,SC2031,SC2174", "--format=json", "-"],
+        ["shellcheck", "--shell=sh", "--severity=warning", "--exclude=SC2030,SC2031,SC2174,SC2010", "--format=json", "-"],
         input=WHOLE, text=True, capture_output=True, check=False,
     )
     lines = WHOLE.splitlines()

@@ -1,0 +1,294 @@
+"""Node on a host: found where it is, builds that tell why they failed, trees that are reused only when they may be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fabfile.commands import node
+from fabfile.commands.shell import Shell, Step
+
+NPM = """\
+#!/bin/sh
+echo "$@" >>"$CALLS"
+[ -z "$NPM_FAILS" ] || { mkdir -p node_modules/half; exit "$NPM_FAILS"; }
+rm -rf node_modules
+mkdir -p node_modules/dep/lib
+cat package-lock.json >node_modules/dep/lib/index.js
+"""
+
+
+def program(file: Path, text: str = "#!/bin/sh\n") -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    file.chmod(0o755)
+    return file
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """Give a directory outside PATH that has node, git, and pm2 the way npm links it."""
+    prefix = tmp_path / "tool chain"
+    program(prefix / "lib/node_modules/pm2/lib/API.js")
+    program(prefix / "lib/node_modules/pm2/bin/pm2")
+    for name in ("node", "git"):
+        program(prefix / "bin" / name)
+    (prefix / "bin" / "pm2").symlink_to("../lib/node_modules/pm2/bin/pm2")
+    return prefix / "bin"
+
+
+TELL = Step("tell", Shell('printf "%s\\n" "$(command -v node)" "$pm2_dir"'))
+
+
+def answer(tools: Path) -> str:
+    return f"{tools}/node\n{tools.parent}/lib/node_modules/pm2"
+
+
+def test_tools_are_found_in_path(sh, tools, bare_bin):
+    sh.env |= {"PATH": f"{bare_bin}:{tools}"}
+    ran = sh.run(Step("tools", node.tools(None)), TELL)
+    assert (ran.code, ran.text) == (0, answer(tools))
+
+
+def test_tools_are_found_in_the_named_directory(sh, tools, bare_bin):
+    sh.env |= {"PATH": str(bare_bin)}
+    ran = sh.run(Step("tools", node.tools(str(tools))), TELL)
+    assert (ran.code, ran.text) == (0, answer(tools))
+
+
+def test_the_named_directory_may_begin_at_home(sh, tools, bare_bin):
+    sh.env |= {"PATH": str(bare_bin)}
+    ran = sh.run(Step("tools", node.tools(f"~/{tools.relative_to(sh.home)}")), TELL)
+    assert (ran.code, ran.text) == (0, answer(tools))
+
+
+@pytest.mark.parametrize(
+    "shell, profile, line",
+    [
+        ("bash", ".bash_profile", 'echo "Welcome!"; PATH="{tools}:$PATH"; echo "@path is ours"'),
+        ("bash", ".profile", 'case $- in *i*) PATH="{tools}:$PATH" ;; esac'),
+        ("dash", ".profile", 'PATH="{tools}:$PATH"; export PATH; read -r never'),
+        ("fish", ".config/fish/config.fish", 'status is-login; and set -gx PATH "{tools}" $PATH; echo hello'),
+    ],
+)
+def test_tools_that_only_the_login_shell_knows_are_found(one, tools, bare_bin, shell, profile, line):
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    (one.home / profile).parent.mkdir(parents=True, exist_ok=True)
+    (one.home / profile).write_text(line.format(tools=tools) + "\n")
+    one.env |= {"PATH": str(bare_bin), "SHELL": shutil.which(shell)}
+    ran = one.run(Step("tools", node.tools(None)), TELL)
+    assert (ran.code, ran.text) == (0, answer(tools))
+
+
+@pytest.mark.parametrize("missing", ["node", "pm2", "git"])
+def test_a_missing_tool_is_named_with_where_it_was_looked_for(sh, tools, bare_bin, missing):
+    (tools / missing).unlink()
+    # A login shell of our own: a real one would find what this machine has.
+    shell = program(sh.home / "shell", '#!/bin/sh\nPATH=/nowhere\neval "$2"\n')
+    sh.env |= {"PATH": f"{bare_bin}:{tools}", "SHELL": str(shell)}
+    ran = sh.run(Step("tools", node.tools(None)), TELL)
+    assert ran.code == 1
+    assert ran.text.splitlines() == [
+        f"no {missing} on this host; looked in {bare_bin}:{tools} and in the login shell {shell}",
+        "Install it, or name its directory: node_bin: in hosts.yaml",
+    ]
+
+
+def test_a_pm2_without_its_module_is_refused(sh, tools, bare_bin):
+    (tools / "pm2").unlink()
+    program(tools / "pm2")
+    program(tools / "npm", "#!/bin/sh\necho /no/such/root\n")
+    sh.env |= {"PATH": f"{bare_bin}:{tools}"}
+    ran = sh.run(Step("tools", node.tools(None)))
+    assert (ran.code, "looked in /no/such/root/pm2" in ran.text) == (1, True)
+
+
+def test_the_daemon_is_born_with_next_to_nothing(sh, tools, bare_bin):
+    program(tools / "node", "#!/bin/sh\nenv\n")
+    sh.env |= {"PATH": f"{bare_bin}:{tools}", "SECRET": "x", "TZ": "Europe/Berlin", "PM2_HOME": "/pm 2"}
+    ran = sh.run(Step("node", Shell("clean_node -")))
+    known = {line.split("=")[0] for line in ran.text.splitlines()} - {"PWD", "SHLVL", "_", "OLDPWD"}
+    assert known == {"HOME", "PATH", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "PM2_HOME", "GAPLESS_MARK"}
+    assert "PM2_HOME=/pm 2" in ran.text.splitlines()
+
+
+# ---------------------------------------------------------------------- build steps
+
+
+@pytest.fixture
+def app(root: Path) -> Path:
+    return release(root, "0001-abc")
+
+
+def release(root: Path, name: str, lock: object = 1, **package: object) -> Path:
+    place = root / "releases" / name
+    place.mkdir(parents=True)
+    (place / "package.json").write_text(json.dumps({"name": "app", "version": "1.0.0", **package}))
+    (place / "package-lock.json").write_text(json.dumps({"name": "app", "version": "1.0.0", "lockfileVersion": 3, "x": lock}))
+    return place
+
+
+def build(root: Path, command: str, name: str = "0001-abc") -> Step:
+    return Step("build", node.build_step(str(root), name, "run-1", command))
+
+
+def log(root: Path) -> str:
+    return (root / ".gapless" / "runs" / "run-1" / "build.log").read_text()
+
+
+def test_a_good_step_is_silent_and_logged(sh, root, app):
+    ran = sh.run(build(root, "pwd; echo 'to err' >&2"), build(root, "echo second"))
+    assert (ran.code, ran.text) == (0, "")
+    assert log(root) == f"$ pwd; echo 'to err' >&2\n{app}\nto err\n$ echo second\nsecond\n"
+
+
+def test_a_bad_step_shows_its_last_lines_and_its_code(sh, root, app):
+    command = 'for n in $(seq 100); do echo "line $n"; done; exit 7'
+    ran = sh.run(build(root, command), Step("next", Shell("echo too far")))
+    lines = ran.text.splitlines()
+    assert ran.code == 1
+    assert lines[:30] == [f"line {number}" for number in range(71, 101)]
+    assert lines[30] == f"build step failed with exit code 7: {command}"
+    assert lines[31].startswith("whole log: ")
+
+
+def test_a_step_that_was_killed_is_said_to_be_out_of_memory(sh, root, app):
+    ran = sh.run(build(root, "sh -c 'kill -9 $$'"))
+    assert (ran.code, "exit 137: killed, most likely out of memory" in ran.text) == (1, True)
+
+
+def test_a_step_sees_ci_and_no_production(sh, root, app):
+    sh.env |= {"NODE_ENV": "production"}
+    assert sh.run(build(root, 'echo "[${NODE_ENV-none}] [$CI] [${GAPLESS_MARK-none}]"')).code == 0
+    assert "[none] [1] [none]" in log(root)
+
+
+def test_a_step_cant_speak_in_our_name(sh, root, app):
+    ran = sh.run(build(root, 'echo "$GAPLESS_MARK {}"; exit 1'))
+    assert [event["event"] for event in ran.events] == ["step"]
+
+
+# ---------------------------------------------------------------------- npm ci, with a stub npm that counts
+
+
+@pytest.fixture
+def npm(sh, tools, bare_bin):
+    program(tools / "npm", NPM)
+    sh.env |= {"PATH": f"{bare_bin}:{tools}", "CALLS": str(sh.home / "calls")}
+    return lambda: (sh.home / "calls").read_text().splitlines() if (sh.home / "calls").exists() else []
+
+
+def installed(place: Path) -> str:
+    return (place / "node_modules/dep/lib/index.js").read_text()
+
+
+def test_the_tree_is_reused_while_the_lockfile_is_the_same(sh, root, app, npm):
+    later = release(root, "0002-def")
+    assert sh.run(build(root, "npm ci")).code == 0
+    (app / "node_modules/dep/lib/index.js").write_text("patched in place")
+    assert sh.run(build(root, "npm ci", "0002-def")).code == 0
+    assert npm() == ["ci"]
+    assert installed(later) == (later / "package-lock.json").read_text()
+    (later / "node_modules/dep/lib/index.js").write_text("patched in place")
+    third = release(root, "0003-fff")
+    assert sh.run(build(root, "npm ci", "0003-fff")).code == 0
+    assert installed(third) == (third / "package-lock.json").read_text()
+    assert "dependencies reused" in log(root)
+
+
+@pytest.mark.parametrize("change", ["lockfile", "package", "npmrc", "node", "flags", "schema"])
+def test_whatever_decides_the_tree_makes_a_new_one(sh, root, app, tools, npm, change):
+    assert sh.run(build(root, "npm ci")).code == 0
+    later = release(root, "0002-def", lock=2 if change == "lockfile" else 1, **({"x": 1} if change == "package" else {}))
+    if change == "npmrc":
+        (later / ".npmrc").write_text("omit=optional\n")
+    if change == "node":
+        program(tools / "node", "#!/bin/sh\necho v99\n")
+    if change == "schema":
+        (later / "prisma").mkdir()
+        (later / "prisma" / "schema.prisma").write_text("model A {}\n")
+    assert sh.run(build(root, "npm ci --omit=dev" if change == "flags" else "npm ci", "0002-def")).code == 0
+    assert len(npm()) == 2
+    assert installed(later) == (later / "package-lock.json").read_text()
+
+
+def test_a_failed_npm_ci_is_never_kept(sh, root, app, npm):
+    sh.env |= {"NPM_FAILS": "5"}
+    ran = sh.run(build(root, "npm ci"))
+    assert (ran.code, "build step failed with exit code 5: npm ci" in ran.text) == (1, True)
+    assert not (root / ".gapless" / "deps").exists()
+    sh.env |= {"NPM_FAILS": ""}
+    later = release(root, "0002-def")
+    assert sh.run(build(root, "npm ci", "0002-def")).code == 0
+    assert len(npm()) == 2
+    assert installed(later)
+
+
+@pytest.mark.parametrize(
+    "package, lock, command",
+    [
+        ({"scripts": {"postinstall": "true"}}, 1, "npm ci"),
+        ({"scripts": {"prepare": "true"}}, 1, "npm ci"),
+        ({"workspaces": ["packages/*"]}, 1, "npm ci"),
+        ({}, {"node_modules/own": {"resolved": "own", "link": True}}, "npm ci"),
+        ({}, 1, "npm ci && npm rebuild"),
+        ({}, 1, "npm ci; npm rebuild"),
+        ({}, 1, "npm ci --prefix client"),
+        ({}, 1, "npm ci -w packages/a"),
+        ({}, 1, "npm ci $FLAGS"),
+    ],
+    ids=["postinstall", "prepare", "workspaces", "links", "and", "then", "prefix", "workspace", "variable"],
+)
+def test_what_does_more_than_the_lockfile_says_runs_each_time(sh, root, npm, package, lock, command):
+    sh.env |= {"FLAGS": "--omit=dev"}
+    for number in (1, 2):
+        release(root, f"000{number}-abc", lock, **package)
+        assert sh.run(build(root, command, f"000{number}-abc")).code == 0
+    assert len(npm()) == 2 * (2 if "rebuild" in command else 1)
+    assert not (root / ".gapless" / "deps").exists()
+
+
+def test_a_tree_that_cant_be_copied_fails_the_step(sh, root, app, tools, npm):
+    """A release with half its modules would be called complete otherwise."""
+    assert sh.run(build(root, "npm ci")).code == 0
+    release(root, "0002-def")
+    program(tools.parent / "full" / "cp", "#!/bin/sh\nmkdir -p node_modules/half\necho 'No space left on device' >&2\nexit 1\n")
+    sh.env |= {"PATH": f"{tools.parent}/full:{sh.env['PATH']}"}
+    ran = sh.run(build(root, "npm ci", "0002-def"))
+    assert (ran.code, "No space left" in ran.text) == (1, True)
+
+
+def test_a_cp_that_fails_half_way_leaves_no_tree_inside_the_tree(sh, root, app, tools, npm):
+    assert sh.run(build(root, "npm ci")).code == 0
+    later = release(root, "0002-def")
+    # A cp that knows --reflink but can't keep attributes, as on some network file systems.
+    real = shutil.which("cp")
+    program(tools.parent / "odd" / "cp", f'#!/bin/sh\n[ "$1" != -a ] || {{ {real} -R "$3" "$4"; exit 1; }}\nexec {real} "$@"\n')
+    sh.env |= {"PATH": f"{tools.parent}/odd:{sh.env['PATH']}"}
+    assert sh.run(build(root, "npm ci", "0002-def")).code == 0
+    assert [each.name for each in (later / "node_modules").iterdir()] == ["dep"]
+
+
+@pytest.mark.skipif(not shutil.which("npm"), reason="npm is not installed")
+def test_the_real_npm_on_a_tiny_project(one, root, app):
+    """A dependency that lies beside the app: no registry is asked."""
+    package = {"name": "app", "version": "1.0.0", "dependencies": {"dep": "file:dep.tgz"}}
+    (app / "package.json").write_text(json.dumps(package))
+    (app / "package-lock.json").write_text(json.dumps({
+        "name": "app", "version": "1.0.0", "lockfileVersion": 3, "requires": True, "packages": {"": package},
+    }))
+    one.env |= {"npm_config_offline": "true"}
+    ran = one.run(build(root, "npm ci"))
+    assert ran.code == 1
+    assert "npm ci" in ran.text
+    assert not (root / ".gapless" / "deps").exists()
+    del package["dependencies"]
+    (app / "package.json").write_text(json.dumps(package))
+    (app / "package-lock.json").write_text(json.dumps({
+        "name": "app", "version": "1.0.0", "lockfileVersion": 3, "requires": True, "packages": {"": package},
+    }))
+    assert one.run(build(root, "npm ci")).code == 0
