@@ -13,7 +13,8 @@ append_history() { # root line
     printf '%s\n' "$2" >>"$1/.gapless/history.jsonl"
 }
 read_history() { # root count
-    tail -n "$2" "$1/.gapless/history.jsonl" 2>/dev/null | while read -r line; do say "{\"event\":\"run\",\"run\":$line}"; done
+    # A line cut short by a full disk or a crash is left out.
+    tail -n "$2" "$1/.gapless/history.jsonl" 2>/dev/null | grep -x '{.*}' | while read -r line; do say "{\"event\":\"run\",\"run\":$line}"; done
 }
 """
 
