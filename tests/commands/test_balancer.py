@@ -1,0 +1,227 @@
+"""The balancer's orders against a real HAProxy: nobody is drained who is alone, nobody stays out by accident."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fabfile.commands import balancer
+from fabfile.commands.shell import Step, cmd
+from fabfile.values import Balancer
+
+pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is not installed")
+
+CONFIG = """\
+global
+    stats socket {socket} mode 600 level admin
+defaults
+    mode tcp
+    timeout connect 1s
+    timeout client 30s
+    timeout server 30s
+frontend in
+    bind 127.0.0.1:{port}
+    default_backend api
+backend api
+    default-server check inter 50ms rise 2 fall 2
+    server web1 127.0.0.1:{web1}
+    server web2 127.0.0.1:{web2}
+backend unchecked
+    server one 127.0.0.1:{web1}
+    server two 127.0.0.1:{web2}
+"""
+
+
+class Server:
+    """Accept connections and keep them; `stop` and `start` make HAProxy see it down and up."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self.listener.getsockname()[1]
+        self.kept: list[socket.socket] = []
+        threading.Thread(target=self._serve, args=(self.listener,), daemon=True).start()
+
+    def _serve(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                self.kept.append(listener.accept()[0])
+                threading.Thread(target=self._stay, args=(self.kept[-1],), daemon=True).start()
+            except OSError:
+                if listener.fileno() < 0:
+                    return
+
+    def _stay(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client:
+            client.sendall(b"hello")
+            client.recv(1)  # until the client has gone
+
+    def stop(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for each in self.kept:
+            each.close()
+
+
+class Haproxy:
+    def __init__(self, place: Path) -> None:
+        self.web1, self.web2 = Server(), Server()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.socket = place / "admin.sock"
+        config = place / "haproxy.cfg"
+        config.write_text(CONFIG.format(socket=self.socket, port=self.port, web1=self.web1.port, web2=self.web2.port))
+        self.process = subprocess.Popen(["haproxy", "-db", "-q", "-f", config])
+
+    def values(self, backend: str = "api", socket: str = "") -> Balancer:
+        return Balancer("haproxy", "lb", socket or str(self.socket), backend)
+
+    def ask(self, order: str) -> str:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(self.socket))
+            line.sendall(order.encode() + b"\n")
+            return b"".join(iter(lambda: line.recv(65536), b"")).decode()
+
+    def status(self, server: str) -> str:
+        rows = [line.split(",") for line in self.ask("show stat").splitlines()]
+        return next(row[17] for row in rows if row[:2] == ["api", server])
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+        self.web1.stop()
+        self.web2.stop()
+
+
+@pytest.fixture
+def lb(tmp_path_factory, until) -> Iterator[Haproxy]:
+    haproxy = Haproxy(tmp_path_factory.mktemp("lb"))
+    assert until(haproxy.socket.exists)
+    assert until(lambda: haproxy.status("web1") == haproxy.status("web2") == "UP")
+    yield haproxy
+    haproxy.close()
+
+
+def drain(lb: Haproxy, server: str = "web1", limit: float = 5, **where: str) -> Step:
+    return Step("drain", balancer.drain(lb.values(**where), server, limit))
+
+
+def restore(lb: Haproxy, server: str = "web1", **where: str) -> Step:
+    return Step("restore", balancer.restore(lb.values(**where), server))
+
+
+@pytest.mark.parametrize("speaker", ["socat", "perl", "python3"])
+def test_drain_and_restore_with_whatever_can_speak_to_the_socket(sh, lb, bare_bin, speaker):
+    program = shutil.which(speaker, path="/usr/bin:/usr/local/bin") or shutil.which(speaker)
+    if not program:
+        pytest.skip(f"{speaker} is not installed")
+    (bare_bin / speaker).symlink_to(program)
+    sh.env |= {"PATH": str(bare_bin)}
+    ran = sh.run(drain(lb))
+    assert (ran.code, ran.heard("drained"), ran.text, lb.status("web1")) == (0, True, "", "DRAIN")
+    ran = sh.run(restore(lb))
+    assert (ran.code, ran.heard("restored"), ran.text, lb.status("web1")) == (0, True, "", "UP")
+
+
+def test_without_a_speaker_it_says_what_to_install(sh, lb, bare_bin):
+    sh.env |= {"PATH": str(bare_bin)}
+    for step in (drain(lb), restore(lb)):
+        ran = sh.run(step)
+        assert (ran.code, "no socat, perl or python3" in ran.text) == (1, True)
+    assert lb.status("web1") == "UP"
+
+
+def test_the_last_one_up_is_left_in(sh, lb, until):
+    lb.web2.stop()
+    assert until(lambda: lb.status("web2") == "DOWN")
+    ran = sh.run(drain(lb))
+    assert (ran.code, ran.heard("alone"), ran.heard("drained"), lb.status("web1")) == (0, True, False, "UP")
+    lb.web2.start()
+
+
+def test_one_whose_only_neighbour_is_drained_is_left_in(sh, lb):
+    assert sh.run(drain(lb, "web2")).heard("drained")
+    assert sh.run(drain(lb)).heard("alone")
+    assert lb.status("web1") == "UP"
+
+
+def test_one_that_is_down_itself_takes_nothing_away(sh, lb, until):
+    lb.web1.stop()
+    assert until(lambda: lb.status("web1") == "DOWN")
+    assert sh.run(drain(lb)).heard("drained")
+    lb.web1.start()
+
+
+def test_a_stuck_session_puts_the_server_back_and_fails(one, lb, until):
+    with socket.create_connection(("127.0.0.1", lb.port)) as client:
+        assert client.recv(5) == b"hello"
+        busy = "web1" if lb.web1.kept and until(lambda: sessions(lb, "web1"), 1) else "web2"
+        begun = time.monotonic()
+        ran = one.run(drain(lb, busy, 1), Step("next", cmd("echo", "too far")))
+        assert time.monotonic() - begun < 4
+        assert (ran.code, ran.heard("drained"), "too far" in ran.text) == (1, False, False)
+        assert f"api/{busy} still had 1 sessions after 1 s of draining (drain_timeout); it was put back" in ran.text
+        assert lb.status(busy) == "UP"
+
+
+def sessions(lb: Haproxy, server: str) -> bool:
+    rows = [line.split(",") for line in lb.ask("show stat").splitlines()]
+    return next(row[4] for row in rows if row[:2] == ["api", server]) != "0"
+
+
+def test_a_session_that_ends_in_time_is_waited_for(one, lb, until):
+    client = socket.create_connection(("127.0.0.1", lb.port))
+    assert client.recv(5) == b"hello"
+    busy = "web1" if until(lambda: sessions(lb, "web1"), 0.5) else "web2"
+    threading.Timer(0.7, client.close).start()
+    begun = time.monotonic()
+    ran = one.run(drain(lb, busy, 10))
+    assert (ran.code, ran.heard("drained")) == (0, True)
+    assert 0.6 < time.monotonic() - begun < 6
+
+
+@pytest.mark.parametrize("where", [{"server": "nobody"}, {"backend": "nobody"}, {"socket": "/no/such.sock"}])
+def test_what_haproxy_does_not_know_is_named(sh, lb, where):
+    ran = sh.run(drain(lb, **where))
+    assert (ran.code, ran.heard("drained")) == (1, False)
+    assert "HAProxy has no server" in ran.text
+    ran = sh.run(restore(lb, **where))
+    assert (ran.code, ran.heard("restored"), "HAProxy" in ran.text) == (1, False, True)
+
+
+def test_restore_waits_until_it_is_up(sh, lb, until):
+    assert sh.run(drain(lb)).heard("drained")
+    lb.web1.stop()
+    time.sleep(0.4)
+    process = sh.start(restore(lb))
+    assert until(lambda: lb.status("web1").startswith("DOWN"))
+    threading.Timer(0.5, lb.web1.start).start()
+    text = process.stdout.read().decode()
+    assert process.wait(10) == 0
+    process.stdin.close()
+    assert '"restored"' in text
+    assert lb.status("web1") == "UP"
+
+
+def test_servers_without_checks_can_be_drained_too(sh, lb):
+    assert sh.run(drain(lb, "one", backend="unchecked")).heard("drained")
+    assert sh.run(drain(lb, "two", backend="unchecked")).heard("alone")
+    assert sh.run(restore(lb, "one", backend="unchecked")).heard("restored")
+
+
+def test_rotation_tells_every_server(sh, lb):
+    assert sh.run(drain(lb)).heard("drained")
+    ran = sh.run(Step("rotation", balancer.rotation(lb.values())))
+    told = {event["name"]: (event["sessions"], event["status"]) for event in ran.events if event["event"] == "server"}
+    assert told == {"web1": (0, "DRAIN"), "web2": (0, "UP")}
