@@ -140,6 +140,7 @@ def drifted(host: Host, facts: Facts) -> list[str]:
     found += [f"worker {item['id']} is {item['status']}, {item['state'] or 'not gated'}" for item in facts["processes"] if not well(item)]
     if facts["current"]["state"] == "ok" and not facts["processes"]:
         found.append("nothing runs")
+    found += [f"{name} runs with its last good env file: the one in shared/ made it fail; mend it and reload" for name in facts["pinned"]]
     found += [f"pid {stray['pid']} runs {stray['release']}, unknown to PM2" for stray in facts["strays"]]
     return found
 

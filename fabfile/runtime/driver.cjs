@@ -118,6 +118,7 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
       const { why, lines } = readCrash(host.root, crash);
       if (forgive === 0) throw new Refused(why, lines);
       forgive -= 1;
+      last = { state: '', pid: null };
     } else if (last.pid && !truth.alive(last.pid)) {
       if (forgive === 0) throw new Refused(`worker ${id} (pid ${last.pid}) was killed from outside while ${last.state}; out of memory?`);
       last = { state: '', pid: null };
@@ -338,11 +339,15 @@ async function end(pid) {
   truth.attempt(() => process.kill(pid, 'SIGKILL'));
 }
 
+/** Delete a process that never came up. PM2 loses a worker that it respawns in that very instant, so look again. */
 async function removeCreated(host, name) {
   for (const { id } of (await truth.list(host.pm2, host.root)).filter((item) => item.name === name)) {
     await truth.rpc(host.pm2, 'deleteProcessId', id, 2 * host.plan.kill_timeout_ms + SLACK_MS).catch(() => {});
   }
-  await endStrays(host);
+  for (let looks = 0; looks < 4; looks += 1) {
+    await endStrays(host);
+    await sleep(LIST_MS);
+  }
 }
 
 /** End workers of ours that PM2 no longer lists: they would serve old code on the shared port, unseen. */
@@ -426,6 +431,7 @@ async function back(host, cause) {
     untellGates(host);
     host.journal.write('reverted', told);
   } catch (err) {
+    untellGates(host);
     host.journal.write('broken', { ...told, back: err.message, lines: err.lines || told.lines });
   }
 }

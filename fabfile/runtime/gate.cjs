@@ -181,7 +181,8 @@ function readMarker(release) {
 function exactEnv(release) {
   const { port, env, env_file: envFile } = settings;
   const kept = Object.entries(process.env).filter(([key]) => MACHINE_ENV.test(key) || PM2_ENV.test(key));
-  const file = envFile ? path.resolve(release, envFile) : '';
+  const pinned = reloadSettings().env_files?.[pm2.name]; // the way back must not depend on a file that was broken since
+  const file = pinned ?? (envFile ? path.resolve(release, envFile) : '');
   const wanted = {
     ...Object.fromEntries(kept),
     ...(port ? { PORT: port } : {}),

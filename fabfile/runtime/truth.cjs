@@ -207,6 +207,7 @@ async function facts(root, pm2Dir, names) {
     node: process.versions.node, path: process.env.PATH, pm2: pm2Dir, version: pm2Version(pm2Dir),
     cpus: os.availableParallelism(), root, daemon: god,
     current: current(root), releases: releases(root), processes: [], strays: [], trouble: null,
+    pinned: Object.keys((readJson(path.join(runDir(root), 'reload.json')) || {}).env_files || {}),
   };
   if (!god.pid) return answer;
   try {

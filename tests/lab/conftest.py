@@ -136,6 +136,8 @@ def lab() -> Iterator[Lab]:
 def live(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Give the fleet with v1 deployed everywhere: the first deploy, where nothing runs yet."""
     site = Site(lab, tmp_path_factory.mktemp("site"))
+    for host in lab.names:
+        lab.run(host, "echo DEMO_OLD=1 >> ~/shop/shared/.env")
     done = site.fab("deploy", "--ref", "v1")
     assert done.code == 0, done.out
     return site
