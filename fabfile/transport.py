@@ -14,11 +14,13 @@ import json
 import logging
 import os
 import random
+import re
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +35,8 @@ KEEPALIVE = 15            # seconds between keepalives; a silent drop would hang
 USER_TIMEOUT_MS = 30_000  # unacknowledged bytes older than this end the connection
 HANDSHAKES = 10           # at once; sshd's MaxStartups (10:30:100) drops logins at random beyond
 TAIL_LINES = 40
+LINE_LIMIT = 65_536       # characters kept of a line without end
+EVENT_LIMIT = 8_388_608   # of a line that is meant for us: a host with many workers has much to tell
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else its tracebacks land on stderr
 
@@ -65,9 +69,10 @@ class Outcome:
 class Line:
     """Keep one verified connection for the whole run; one thread uses it at a time."""
 
-    def __init__(self, name: str, ssh: Ssh, gateways: Gateways | None = None) -> None:
+    def __init__(self, name: str, ssh: Ssh, gateways: Gateways | None = None, timeout: float = CONNECT_TIMEOUT) -> None:
         self.name = name
         self.ssh = ssh
+        self.timeout = timeout
         self.gateways = gateways or Gateways()
         self.connection: fabric.Connection | None = None
         self._busy = threading.Lock()
@@ -77,15 +82,14 @@ class Line:
         for attempt in (1, 2, 3):
             try:
                 with _handshakes:
-                    self.connection = _connect(self.ssh, self.gateways)
+                    self.connection = _connect(self.ssh, self.gateways, self.timeout)
                 return
-            except paramiko.SSHException as err:
-                # A crowded sshd drops connections before its banner; everything else is final.
-                if "banner" not in str(err) or attempt == 3:
-                    raise Unreachable(_why(err, self.ssh)) from err
-                time.sleep(attempt * random.uniform(0.3, 0.8))  # noqa: S311 (jitter)
+            except Unreachable:
+                raise
             except Exception as err:
-                raise Unreachable(_why(err, self.ssh)) from err
+                if not _crowded(err) or attempt == 3:
+                    raise Unreachable(_why(err, self.ssh, self.timeout)) from err
+                time.sleep(attempt * random.uniform(0.3, 0.8))  # noqa: S311 (jitter)
 
     def address(self) -> str:
         """Return the address that ssh config gives this host."""
@@ -107,22 +111,21 @@ class Line:
 
     def _exchange(self, text: str, mark: str, heard: Callable[[dict[str, Any]], None], outcome: Outcome) -> None:
         assert self.connection is not None
-        channel = self.connection.transport.open_session(timeout=CONNECT_TIMEOUT)
+        channel = self.connection.transport.open_session(timeout=self.timeout)
         try:
             channel.set_combine_stderr(True)
             channel.exec_command("exec sh -s")  # noqa: S601 (a constant)
             channel.sendall(text.encode())
             tail: deque[str] = deque(maxlen=TAIL_LINES)
-            for line in _lines(channel):
-                if line.startswith(mark):
-                    event = json.loads(line[len(mark):])
+            for line in _lines(channel, mark):
+                if (event := _event(line, mark)) is not None:
                     outcome.step = event["name"] if event["event"] == "step" else outcome.step
                     outcome.events.append(event)
                     heard(event)
                 elif line.strip():
                     tail.append(line)
             outcome.tail = list(tail)
-            channel.status_event.wait(CONNECT_TIMEOUT)
+            channel.status_event.wait(self.timeout)
             outcome.code = channel.exit_status if channel.exit_status >= 0 else None
         finally:
             channel.close()
@@ -130,40 +133,81 @@ class Line:
     def close(self) -> None:
         """Hang up; a script that still runs and carries the dead-man's stdin ends with it."""
         if self.connection is not None:
-            self.connection.client.close()
+            _hang_up(self.connection)
 
 
-def _lines(channel: paramiko.Channel) -> Iterator[str]:
+def _event(line: str, mark: str) -> dict[str, Any] | None:
+    """Read a line that is meant for us; what got torn on its way is only text."""
+    if not line.startswith(mark):
+        return None
+    try:
+        event = json.loads(line[len(mark):])
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _crowded(err: Exception) -> bool:
+    """Tell an sshd that drops connections before its banner, which passes, from one that says nothing at all."""
+    return "banner" in str(err) and not isinstance(err.__context__, TimeoutError)
+
+
+def _lines(channel: paramiko.Channel, mark: str) -> Iterator[str]:
     """Yield decoded lines; a character split between two packets stays whole."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     rest = ""
     while data := channel.recv(65536):
         *whole, rest = (rest + decoder.decode(data)).split("\n")
         yield from whole
-        rest = rest[-65536:]  # a line without end must not eat the memory
+        # A line without end must not eat the memory.
+        rest = rest[-(EVENT_LIMIT if rest.startswith(mark) else LINE_LIMIT):]
     if rest:
         yield rest
+
+
+def _hang_up(connection: fabric.Connection) -> None:
+    # Behind a jump host that is gone even the goodbye fails.
+    with suppress(EOFError, OSError, paramiko.SSHException):
+        connection.client.close()
 
 
 class Gateways:
     """Share one verified connection per jump host: a login per target trips the bastion's MaxStartups."""
 
     def __init__(self) -> None:
-        self._open: dict[str, fabric.Connection] = {}
-        self._lock = threading.Lock()
+        self._open: dict[tuple[str | None, str], fabric.Connection] = {}
+        self._lock = threading.RLock()  # the first of the jump hosts may lie behind one itself
 
-    def get(self, jump: str, ssh: Ssh) -> fabric.Connection:
+    def get(self, jumps: str, ssh: Ssh, timeout: float) -> fabric.Connection:
+        """Return a living connection to the last of `jumps` ("a,b"), each reached through the one before it."""
         with self._lock:
-            if jump not in self._open:
-                user, _, rest = jump.rpartition("@")
-                host, _, port = rest.partition(":")
-                through = Ssh(host=host, user=user or None, port=int(port) if port else None, ssh_config=ssh.ssh_config)
-                self._open[jump] = _connect(through, self)
-            return self._open[jump]
+            through = None
+            hops = jumps.split(",")
+            for number, hop in enumerate(hops, 1):
+                key = ssh.ssh_config, ",".join(hops[:number])
+                through = self._living(key) or self._jump(_hop(hop, ssh), timeout, through)
+                self._open[key] = through
+            assert through is not None
+            return through
+
+    def _living(self, key: tuple[str | None, str]) -> fabric.Connection | None:
+        """Give what is open, unless its link has died: it would fail every host behind it for the rest of the run."""
+        connection = self._open.get(key)
+        return connection if connection and connection.transport and connection.transport.is_active() else None
+
+    def _jump(self, ssh: Ssh, timeout: float, through: fabric.Connection | None) -> fabric.Connection:
+        try:
+            connection = _connect(ssh, self, timeout, through)
+        except Unreachable:
+            raise
+        except Exception as err:
+            raise Unreachable(f"jump host {_why(err, ssh, timeout)}") from err
+        connection.transport.channel_timeout = timeout  # an hour by itself
+        return connection
 
     def close(self) -> None:
         for connection in self._open.values():
-            connection.client.close()
+            _hang_up(connection)
 
 
 @dataclass(frozen=True)
@@ -187,34 +231,57 @@ def _config(ssh: Ssh) -> _Resolved:
     return _Resolved(config, entry, entry.get("hostname", ssh.host))
 
 
-def _connect(ssh: Ssh, gateways: Gateways) -> fabric.Connection:
+def _hop(text: str, ssh: Ssh) -> Ssh:
+    """Read one hop of a ProxyJump: [ssh://][user@]host[:port]."""
+    found = re.fullmatch(r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<ip>[^]]+)]|(?P<host>[^:]+))(?::(?P<port>[0-9]+))?", text.strip())
+    if not found:
+        raise Unreachable(f"{ssh.host}: ProxyJump {text} can't be read; write user@host:port")
+    port = found["port"]
+    return Ssh(host=found["ip"] or found["host"], user=found["user"], port=int(port) if port else None, ssh_config=ssh.ssh_config)
+
+
+def _jumps(ssh: Ssh, found: _Resolved) -> str:
+    """Give the ProxyJump of a host; one that leads to the host itself (under `Host *`) means none."""
+    jumps: str = found.entry.get("proxyjump", "none")
+    if jumps.lower() == "none" or _address(_hop(jumps.split(",")[-1], ssh)) == _address(ssh):
+        return ""
+    return jumps
+
+
+def _address(ssh: Ssh) -> tuple[str, int]:
     found = _config(ssh)
-    jump = found.entry.get("proxyjump")
-    gateway = gateways.get(jump, ssh) if jump and jump.lower() != "none" else None
+    return found.hostname, int(ssh.port or found.entry.get("port", 22))
+
+
+def _connect(ssh: Ssh, gateways: Gateways, timeout: float, gateway: fabric.Connection | None = None) -> fabric.Connection:
+    found = _config(ssh)
+    if gateway is None and (jumps := _jumps(ssh, found)):
+        gateway = gateways.get(jumps, ssh, timeout)
     connection = fabric.Connection(
         ssh.host,
         user=ssh.user,
         port=ssh.port,
         config=found.config,
-        gateway=gateway,
-        connect_timeout=CONNECT_TIMEOUT,
+        # Never None: Fabric would look for a jump host by itself, and check no host key there.
+        gateway=gateway or found.entry.get("proxycommand") or False,
+        connect_timeout=timeout,
         # A fresh dict each time: Fabric writes into it, and one host's key would be offered to the next.
-        connect_kwargs=_login(ssh, found.entry),
+        connect_kwargs=_login(ssh, found.entry, timeout),
     )
+    if ssh.key:
+        connection.connect_kwargs["key_filename"] = [os.path.expanduser(ssh.key)]  # Fabric adds ssh config's keys to it
     _trust(connection, ssh, found.entry)
     connection.open()
     connection.transport.set_keepalive(KEEPALIVE)
     return connection
 
 
-def _login(ssh: Ssh, entry: dict[str, Any]) -> dict[str, Any]:
+def _login(ssh: Ssh, entry: dict[str, Any], timeout: float) -> dict[str, Any]:
     kwargs: dict[str, Any] = {
         "transport_factory": _transport,
-        "banner_timeout": CONNECT_TIMEOUT,
-        "auth_timeout": CONNECT_TIMEOUT,
+        "banner_timeout": timeout,
+        "auth_timeout": timeout,
     }
-    if ssh.key:
-        kwargs["key_filename"] = [os.path.expanduser(ssh.key)]
     if ssh.key or entry.get("identitiesonly", "no").lower() == "yes":
         # Every key offered counts against MaxAuthTries.
         kwargs |= {"look_for_keys": False, "allow_agent": False}
@@ -227,7 +294,14 @@ def _transport(sock: Any, **kwargs: Any) -> paramiko.Transport:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-    return paramiko.Transport(sock, **kwargs)
+    return _Transport(sock, **kwargs)
+
+
+class _Transport(paramiko.Transport):
+    def run(self) -> None:
+        """Do as always; but a jump host that is gone is no reason for a traceback from this thread."""
+        with suppress(EOFError, OSError):
+            super().run()
 
 
 def _trust(connection: fabric.Connection, ssh: Ssh, entry: dict[str, Any]) -> None:
@@ -255,8 +329,10 @@ def _fingerprint(key: paramiko.PKey) -> str:
     return f"{key.get_name()} SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
-def _why(err: Exception, ssh: Ssh) -> str:
+def _why(err: Exception, ssh: Ssh, timeout: float) -> str:
     """Say in a sentence or two why we could not log in, and what to do."""
+    if isinstance(err, paramiko.ssh_exception.NoValidConnectionsError):
+        err = next(iter(err.errors.values()))
     entry = _config(ssh).entry
     where = f"{entry.get('hostname', ssh.host)}:{ssh.port or entry.get('port', 22)}"
     text = str(err)
@@ -267,12 +343,14 @@ def _why(err: Exception, ssh: Ssh) -> str:
         )
     if "not found in known_hosts" in text:
         return f"{where} is not in known_hosts. Compare its fingerprint, then: ssh {ssh.host} once, or host_key: in hosts.yaml."
-    if isinstance(err, paramiko.AuthenticationException):
+    if isinstance(err, paramiko.AuthenticationException) and "timeout" not in text:
         return f"{where} refused our login ({text.rstrip('.')}). Try: ssh {ssh.host}; set user: or key: in hosts.yaml."
     if isinstance(err, socket.gaierror):
         return f"no such name: {entry.get('hostname', ssh.host)}."
-    if isinstance(err, ConnectionRefusedError) or getattr(err, "errno", None) is None and "Unable to connect" in text:
+    if isinstance(err, paramiko.ChannelException):
+        return f"the jump host can't reach {where}: {err.text}."
+    if isinstance(err, ConnectionRefusedError):
         return f"connection refused at {where}: is sshd running there?"
-    if isinstance(err, TimeoutError) or "timed out" in text or "No existing session" in text:
-        return f"no answer from {where} within {CONNECT_TIMEOUT:.0f} s."
+    if isinstance(err, TimeoutError) or isinstance(err.__context__, TimeoutError) or re.search("[Tt]imeout|timed out|No existing session", text):
+        return f"no answer from {where} within {timeout:.0f} s."
     return f"{where}: {text or type(err).__name__}"
