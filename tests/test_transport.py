@@ -1,0 +1,490 @@
+"""One connection to one host, against a real sshd: whom it trusts, what it hears, how it tells what went wrong."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from fabfile.commands.shell import Shell, Step, cmd, script
+from fabfile.errors import PreflightFailed
+from fabfile.fleet import Fleet
+from fabfile.transport import Gateways, Line, Outcome, Unreachable
+from fabfile.values import Ssh
+
+SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+pytestmark = pytest.mark.skipif(not SSHD, reason="sshd is not installed")
+
+MARK = "@gapless-test"
+CONFIG = """\
+ListenAddress 127.0.0.1:{port}
+HostKey {place}/host_key
+PidFile none
+AuthorizedKeysFile {place}/authorized_keys
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin yes
+PermitUserEnvironment yes
+MaxStartups 100
+LogLevel VERBOSE
+"""
+
+
+def keygen(file: Path) -> str:
+    """Make a key; return its public half without the comment."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", file], check=True)
+    return file.with_suffix(".pub").read_text().strip()
+
+
+def fingerprint(file: Path) -> str:
+    return subprocess.run(["ssh-keygen", "-lf", file], check=True, capture_output=True, text=True).stdout.split()[1]
+
+
+class Sshd:
+    """A real sshd on loopback, with a key for each kind of login shell."""
+
+    def __init__(self, place: Path, keys: Path) -> None:
+        place.mkdir()
+        self.place = place
+        self.key = keygen(place / "host_key")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        (place / "sshd_config").write_text(CONFIG.format(port=self.port, place=place))
+        (place / "authorized_keys").write_text("".join(f"{line}\n" for line in authorized(keys)))
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
+        self.log = place / "log"
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", place / "sshd_config"], stderr=log, stdin=subprocess.DEVNULL)
+        wait(lambda: "Server listening" in self.log.read_text())
+
+    def logins(self) -> int:
+        return self.log.read_text().count("Accepted publickey")
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+KINDS = {
+    "plain": "",
+    "noisy": 'environment="HOME={home}" ',
+    "fish": 'command="exec fish -c \\"$SSH_ORIGINAL_COMMAND\\"" ',
+    "dash": 'command="exec dash -c \\"$SSH_ORIGINAL_COMMAND\\"" ',
+    "csh": 'command="exec csh -c \\"$SSH_ORIGINAL_COMMAND\\"" ',
+}
+
+
+def authorized(keys: Path) -> Iterator[str]:
+    home = keys / "home"
+    home.mkdir(exist_ok=True)
+    (home / ".bashrc").write_text(f"echo 'Welcome to {MARK}'\necho '{MARK} {{\"event\": \"forged\"'\nprintf 'no end of line'\necho oops >&2\n")
+    for kind, options in KINDS.items():
+        if not (keys / kind).exists():
+            keygen(keys / kind)
+        yield options.format(home=home) + (keys / f"{kind}.pub").read_text().strip()
+
+
+def wait(true: Callable[[], object], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+class Relay:
+    """Pass bytes on to a port until the link is cut; it can also drop the first connections, as a crowded sshd does."""
+
+    def __init__(self, port: int, drops: int = 0) -> None:
+        self.to = port
+        self.drops = drops
+        self.seen = 0
+        self.ends: list[socket.socket] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                self.seen += 1
+                if self.seen <= self.drops:
+                    near.close()
+                    continue
+                far = socket.create_connection(("127.0.0.1", self.to))
+                self.ends += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        for end in self.ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self.ends.clear()
+
+    def close(self) -> None:
+        self.cut()
+        self.listener.close()
+
+
+class Ground:
+    """Two servers, and ssh config files that name them."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.keys = place / "keys"
+        self.keys.mkdir()
+        self.sshd = Sshd(place / "one", self.keys)
+        self.jump = Sshd(place / "two", self.keys)
+        self.stranger = keygen(place / "stranger")
+        self.written = 0
+
+    def known(self, *pairs: tuple[int, str]) -> Path:
+        self.written += 1
+        file = self.place / f"known_{self.written}"
+        file.write_text("".join(f"[127.0.0.1]:{port} {key}\n" for port, key in pairs))
+        return file
+
+    def config(self, text: str, known: Path | None = None, kind: str = "plain") -> str:
+        """Write an ssh config; every host in it is on loopback, and known unless said otherwise."""
+        self.written += 1
+        known = known or self.known((self.sshd.port, self.sshd.key), (self.jump.port, self.jump.key))
+        file = self.place / f"config_{self.written}"
+        file.write_text(f"{text}\nHost *\n  HostName 127.0.0.1\n  User {getpass.getuser()}\n  IdentityFile {self.keys / kind}\n"
+                        f"  IdentitiesOnly yes\n  UserKnownHostsFile {known}\n")
+        return str(file)
+
+    def ssh(self, port: int | None = None, known: Path | None = None, kind: str = "plain", **more: str) -> Ssh:
+        return Ssh("web1", ssh_config=self.config(f"Host web1\n  Port {port or self.sshd.port}", known, kind), **more)
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory) -> Iterator[Ground]:
+    ground = Ground(tmp_path_factory.mktemp("ssh"))
+    yield ground
+    ground.sshd.close()
+    ground.jump.close()
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Line]]:
+    lines: list[Line] = []
+
+    def opened(ssh: Ssh, gateways: Gateways | None = None, timeout: float = 10) -> Line:
+        lines.append(Line("web1", ssh, gateways, timeout))
+        lines[-1].open()
+        return lines[-1]
+
+    yield opened
+    for line in lines:
+        line.close()
+        line.gateways.close()
+
+
+def ran(line: Line, *steps: Shell | Step) -> Outcome:
+    named = [step if isinstance(step, Step) else Step(f"s{number}", step) for number, step in enumerate(steps)]
+    return line.run(script("", named, MARK), MARK, lambda event: None)
+
+
+def refusal(ssh: Ssh, timeout: float = 10, gateways: Gateways | None = None) -> str:
+    with pytest.raises(Unreachable) as caught:
+        Line("web1", ssh, gateways, timeout).open()
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------------- what is heard
+
+
+def test_events_and_tail_come_apart(ground, opened):
+    heard = []
+    line = opened(ground.ssh())
+    text = script("", [Step("one", cmd("echo", "a")), Step("two", Shell("echo b >&2; exit 3"))], MARK)
+    outcome = line.run(text, MARK, heard.append)
+    assert [event["name"] for event in heard] == ["one", "two"]
+    assert (outcome.code, outcome.ok, outcome.tail, outcome.step, outcome.events) == (3, False, ["a", "b"], "two", heard)
+    assert 0 < outcome.seconds < 10
+
+
+def test_events_come_while_the_script_runs(ground, opened):
+    line, times = opened(ground.ssh()), []
+    text = script("", [Step("one", cmd("sleep", 1)), Step("two", cmd("true"))], MARK)
+    line.run(text, MARK, lambda event: times.append(time.monotonic()))
+    assert times[1] - times[0] > 0.9
+
+
+def test_characters_split_between_packets_stay_whole(ground, opened):
+    outcome = ran(opened(ground.ssh()), Shell("awk 'BEGIN { for (i = 0; i < 40000; i++) printf \"é\"; print \"\" }'"))
+    assert outcome.tail == ["é" * 40_000]
+    outcome = ran(opened(ground.ssh()), Shell("awk 'BEGIN { for (i = 0; i < 4000; i++) print \"xé→😀\" }'"))
+    assert outcome.tail == ["xé→😀"] * 40
+
+
+def test_much_output_costs_little_memory_and_time(ground, opened):
+    line = opened(ground.ssh())
+    for command in ("head -c 5000000 /dev/zero | tr '\\0' x", "yes 'a line of some length' | head -n 200000"):
+        tracemalloc.start()
+        begun = time.monotonic()
+        outcome = ran(line, Shell(command))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert outcome.code == 0
+        assert len("".join(outcome.tail)) <= 65_536
+        assert peak < 16_000_000  # Paramiko's own window is 2 MB
+        assert time.monotonic() - begun < 20
+
+
+def test_a_long_event_arrives_whole(ground, opened):
+    outcome = ran(opened(ground.ssh()), Shell("""say "{\\"event\\":\\"facts\\",\\"x\\":\\"$(head -c 300000 /dev/zero | tr '\\0' x)\\"}" """))
+    assert len(outcome.last("facts")["x"]) == 300_000
+
+
+@pytest.mark.parametrize("torn", ['{"event": "facts", "x', "[]", '"text"', "{}", ""])
+def test_a_torn_event_is_only_text(ground, opened, torn):
+    outcome = ran(opened(ground.ssh()), cmd("echo", f"{MARK} {torn}"))
+    assert (outcome.code, outcome.last("facts"), len(outcome.tail)) == (0, None, 1)
+
+
+def test_bytes_that_are_no_text_are_no_error(ground, opened):
+    assert ran(opened(ground.ssh()), Shell("printf '\\377\\376 x\\n'")).tail == ["�� x"]
+
+
+def test_a_long_script_arrives_whole(ground, opened):
+    assert ran(opened(ground.ssh()), cmd("true", "x" * 100_000), cmd("echo", "end")).tail == ["end"]
+
+
+@pytest.mark.parametrize("kind", ["noisy", "fish", "dash", "csh"])
+def test_any_login_shell_will_do(ground, opened, kind):
+    if kind != "noisy" and not shutil.which(kind):
+        pytest.skip(f"{kind} is not installed")
+    outcome = ran(opened(ground.ssh(kind=kind)), cmd("echo", "it's $HOME"), Shell("exit 4"))
+    assert (outcome.code, [event["name"] for event in outcome.events], outcome.tail[-1]) == (4, ["s0", "s1"], "it's $HOME")
+    assert ("Welcome" in "".join(outcome.tail)) == (kind == "noisy")
+
+
+def test_a_shell_that_was_killed_leaves_the_outcome_unknown(ground, opened):
+    assert ran(opened(ground.ssh()), Shell("kill -9 $$; sleep 5")).code is None
+
+
+# ---------------------------------------------------------------------- the link
+
+
+def test_one_login_serves_the_whole_run(ground):
+    before = ground.sshd.logins()
+    fleet = Fleet({name: ground.ssh() for name in ("web1", "web2", "web3")}, lambda *_: None)
+    fleet.open()
+    for _ in range(3):
+        assert all(outcome.ok for outcome in fleet.each("x", {name: [Step("x", cmd("true"))] for name in fleet.lines}).values())
+    fleet.close()
+    assert ground.sshd.logins() == before + 3
+
+
+def test_commands_are_not_delayed(ground, opened):
+    line = opened(ground.ssh())
+    sock = line.connection.transport.sock
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+    assert line.connection.transport.packetizer._Packetizer__keepalive_interval == 15
+
+
+def test_a_link_lost_in_the_middle_means_unknown_and_ends_the_step(ground, opened, tmp_path):
+    relay = Relay(ground.sshd.port)
+    line = opened(ground.ssh(relay.port, ground.known((relay.port, ground.sshd.key))))
+    threading.Thread(target=lambda: (wait((tmp_path / "pid").exists), time.sleep(0.2), relay.cut()), daemon=True).start()
+    begun = time.monotonic()
+    outcome = ran(line, cmd("echo", "first"), cmd("sh", "-c", f"echo $$ >{tmp_path}/pid; exec sleep 60"), cmd("touch", tmp_path / "went-on"))
+    assert (outcome.code, outcome.ok, outcome.step, outcome.tail[:1]) == (None, False, "s1", ["first"])
+    assert time.monotonic() - begun < 10
+    pid = (tmp_path / "pid").read_text().strip()
+    wait(lambda: not Path(f"/proc/{pid}").exists(), 5)
+    assert not (tmp_path / "went-on").exists()
+    assert ran(line, cmd("true")).code is None
+    line.close()
+    line.open()
+    assert ran(line, cmd("true")).code == 0
+    relay.close()
+
+
+def test_hanging_up_ends_the_step_in_hand(ground, opened, tmp_path):
+    line = opened(ground.ssh())
+    ends = []
+    script = cmd("sh", "-c", f"echo $$ >{tmp_path}/pid; exec sleep 60")
+    thread = threading.Thread(target=lambda: ends.append(ran(line, script)))
+    thread.start()
+    wait(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+    line.close()
+    thread.join(10)
+    assert ends[0].code is None
+    wait(lambda: not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists(), 5)
+
+
+# ---------------------------------------------------------------------- whom it trusts
+
+
+def test_an_unknown_host_key_is_refused(ground):
+    told = refusal(ground.ssh(known=ground.known()))
+    assert f"127.0.0.1:{ground.sshd.port} is not in known_hosts" in told
+
+
+def test_a_changed_host_key_is_refused_with_both_fingerprints(ground):
+    told = refusal(ground.ssh(known=ground.known((ground.sshd.port, ground.stranger))))
+    assert "CHANGED" in told
+    assert fingerprint(ground.sshd.place / "host_key.pub") in told
+    assert fingerprint(ground.place / "stranger.pub") in told
+
+
+def test_a_pinned_key_is_all_that_counts(ground, opened):
+    assert ran(opened(ground.ssh(known=ground.known(), host_key=ground.sshd.key)), cmd("true")).ok
+    told = refusal(ground.ssh(host_key=ground.stranger))
+    assert "CHANGED" in told
+
+
+def test_a_refused_host_got_no_login(ground):
+    before = ground.sshd.logins()
+    refusal(ground.ssh(known=ground.known()))
+    refusal(ground.ssh(known=ground.known((ground.sshd.port, ground.stranger))))
+    assert ground.sshd.logins() == before
+
+
+def test_the_wrong_user_key_is_told_as_such(ground):
+    told = refusal(ground.ssh(key=str(ground.place / "stranger")))
+    assert re.search(r"127\.0\.0\.1:\d+ refused our login", told)
+
+
+# ---------------------------------------------------------------------- what went wrong
+
+
+def test_a_refused_port_is_told(ground):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert refusal(ground.ssh(port)) == f"connection refused at 127.0.0.1:{port}: is sshd running there?"
+
+
+def test_an_unknown_name_is_told(ground):
+    assert refusal(Ssh("no-such-host.invalid")) == "no such name: no-such-host.invalid."
+
+
+def test_a_mute_listener_is_given_up_on_in_time(ground):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        begun = time.monotonic()
+        told = refusal(ground.ssh(mute.getsockname()[1]), timeout=1)
+    assert told.startswith("no answer from 127.0.0.1:")
+    assert told.endswith("within 1 s.")
+    assert time.monotonic() - begun < 3
+
+
+def test_a_crowded_sshd_is_asked_again(ground, opened):
+    relay = Relay(ground.sshd.port, drops=2)
+    assert ran(opened(ground.ssh(relay.port, ground.known((relay.port, ground.sshd.key)))), cmd("true")).ok
+    assert relay.seen == 3
+    relay.close()
+    relay = Relay(ground.sshd.port, drops=100)
+    refusal(ground.ssh(relay.port))
+    assert relay.seen == 3
+    relay.close()
+
+
+def test_the_fleet_names_every_host_out_of_reach(ground):
+    fleet = Fleet({"good": ground.ssh(), "stranger": ground.ssh(known=ground.known()), "lost": Ssh("no-such-host.invalid")}, lambda *_: None)
+    with pytest.raises(PreflightFailed) as caught:
+        fleet.open()
+    told = str(caught.value)
+    assert told.startswith("2 of 3 hosts can't be worked on; nothing was touched.")
+    assert "stranger: 127.0.0.1" in told
+    assert "lost: no such name" in told
+    assert "good:" not in told
+
+
+# ---------------------------------------------------------------------- through a jump host
+
+
+def behind(ground: Ground, jump: str, known: Path | None = None, extra: str = "") -> Ssh:
+    text = f"Host web1\n  Port {ground.sshd.port}\n  ProxyJump {jump}\nHost jump\n  Port {ground.jump.port}\n{extra}"
+    return Ssh("web1", ssh_config=ground.config(text, known))
+
+
+def test_hosts_share_one_login_at_the_jump_host(ground, opened):
+    ssh, gateways = behind(ground, "jump"), Gateways()
+    before = ground.jump.logins(), ground.sshd.logins()
+    lines = [opened(ssh, gateways) for _ in range(3)]
+    assert all(ran(line, cmd("true")).ok for line in lines)
+    assert (ground.jump.logins(), ground.sshd.logins()) == (before[0] + 1, before[1] + 3)
+
+
+@pytest.mark.parametrize("jump", ["{user}@127.0.0.1:{port}", "ssh://{user}@127.0.0.1:{port}", "jump,jump2", "jump2, {user}@127.0.0.1:{port}"])
+def test_jumps_are_written_in_many_ways(ground, opened, jump):
+    written = jump.format(user=getpass.getuser(), port=ground.jump.port)
+    before = ground.jump.logins()
+    line = opened(behind(ground, written, extra=f"Host jump2\n  Port {ground.jump.port}\n"))
+    assert ran(line, cmd("true")).ok
+    assert ground.jump.logins() - before == written.count(",") + 1
+
+
+def test_a_jump_host_may_lie_behind_another(ground, opened):
+    extra = f"  ProxyJump jump2\nHost jump2\n  Port {ground.jump.port}\n"
+    assert ran(opened(behind(ground, "jump", extra=extra)), cmd("true")).ok
+
+
+def test_a_jump_host_that_matches_its_own_pattern_is_reached_directly(ground, opened):
+    text = f"Host jump\n  Port {ground.jump.port}\nHost web1\n  Port {ground.sshd.port}\nHost web1 jump\n  ProxyJump jump"
+    # The name decides, not the address: here all are on loopback.
+    ssh = Ssh("web1", ssh_config=ground.config(text))
+    before = ground.jump.logins()
+    assert ran(opened(ssh), cmd("true")).ok
+    assert ground.jump.logins() == before + 1
+
+
+def test_jump_none_means_none(ground, opened):
+    before = ground.jump.logins()
+    assert ran(opened(behind(ground, "none")), cmd("true")).ok
+    assert ground.jump.logins() == before
+
+
+def test_both_host_keys_are_checked(ground):
+    told = refusal(behind(ground, "jump", ground.known((ground.sshd.port, ground.sshd.key))))
+    assert told.startswith(f"jump host 127.0.0.1:{ground.jump.port} is not in known_hosts")
+    told = refusal(behind(ground, "jump", ground.known((ground.jump.port, ground.jump.key))))
+    assert told.startswith(f"127.0.0.1:{ground.sshd.port} is not in known_hosts")
+    told = refusal(behind(ground, "jump", ground.known((ground.jump.port, ground.stranger))))
+    assert "CHANGED" in told
+
+
+def test_what_the_jump_host_cant_reach_is_told(ground):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    text = f"Host web1\n  Port {port}\n  ProxyJump jump\nHost jump\n  Port {ground.jump.port}"
+    told = refusal(Ssh("web1", ssh_config=ground.config(text)))
+    assert told == f"the jump host can't reach 127.0.0.1:{port}: Connect failed."
+
+
+def test_a_jump_host_that_was_lost_is_opened_again(ground, opened):
+    relay = Relay(ground.jump.port)
+    known = ground.known((relay.port, ground.jump.key), (ground.sshd.port, ground.sshd.key))
+    text = f"Host web1\n  Port {ground.sshd.port}\n  ProxyJump jump\nHost jump\n  Port {relay.port}"
+    line = opened(Ssh("web1", ssh_config=ground.config(text, known)))
+    relay.cut()
+    assert ran(line, cmd("true")).code is None
+    line.close()
+    line.open()
+    assert ran(line, cmd("true")).code == 0
+    relay.close()
