@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from . import repo as lab
+from tests.lab import repo as lab
 
 REASONS = {"exception", "rejection", "exit", "health", "no-listen", "release", "config", "listen"}
 VERSION_FILES = ("src/version.ts", "src/version.cjs")
