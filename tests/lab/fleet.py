@@ -28,13 +28,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import cache, claim, loopback, making, namespaces, system, texts
-from .hosts import BALANCER, Host, LabError
+from . import cache, claim, egress, loopback, making, namespaces, system, texts
+from .hosts import BALANCER, DEFAULT_NAME, Host, LabError
 from .making import Ground
 
 __all__ = ["DEFAULT_NAME", "Lab", "LabError"]
 
-DEFAULT_NAME = "lab"
 MOST_HOSTS = 9
 READY_SECONDS = 15
 PM2_SECONDS = 30
@@ -339,13 +338,17 @@ def build(request: Request, lock: int) -> Lab:
     cache.pm2_bin()
     folder.mkdir(mode=0o700)
     making.make_repo(folder / "repo.git")
-    making.write_files(folder, hosts)
+    making.write_files(folder, hosts, ground.gateway)
     ground.lay(hosts)
     owner, held = os.pipe()
     inits = {host.name: making.spawn(ground, host, hosts, request.disk, (owner, lock)) for host in hosts}
+    relay = making.spawn_relay(folder, owner) if ground.gateway else None
     os.close(owner)
     lab = Lab(describe(request, ground, hosts, inits))
     settle(lab)
+    if ground.gateway:
+        at = (ground.gateway, egress.RELAY_PORT)
+        wait_until("the relay to answer", partial(is_open, at), log=folder / "relay/log")
     (folder / "lab.json").write_text(json.dumps(lab.state, indent=1))
     if request.name == DEFAULT_NAME:
         making.point_checkout_at(folder)
@@ -353,7 +356,7 @@ def build(request: Request, lock: int) -> Lab:
         lab._owner_fd = held
     else:
         # One byte for each init: from here on they outlive us.
-        os.write(held, b"." * len(hosts))
+        os.write(held, b"." * (len(inits) + bool(relay)))
         os.close(held)
     return lab
 
@@ -395,6 +398,12 @@ def announce(request: Request, folder: Path, hosts: list[Host]) -> None:
     print(
         f"lab '{request.name}' ({request.mode}): {places}; files in {folder}, caches in {cache.cache_dir()}", flush=True
     )
+    if request.mode == "loopback" and request.name == DEFAULT_NAME and hosts[0].http_port != loopback.WEB_PORT:
+        print(
+            f"lab: port {loopback.WEB_PORT} of {hosts[0].address} is taken; give the balancer in hosts.yaml "
+            f'url: "http://{BALANCER}:{hosts[0].http_port}"',
+            flush=True,
+        )
 
 
 # -- taking down ----------------------------------------------------------------------------------------------------
@@ -446,6 +455,15 @@ def is_service(pid: int, init: int, titles: tuple[bytes, ...] = (LISTENER, BALAN
         parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         return parent == init and any(title in loopback.command_line(pid) for title in titles)
     return False
+
+
+def is_open(address: tuple[str, int]) -> bool:
+    """Tell whether anybody listens there."""
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def greets(host: Host) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BALANCER = "lablb"
+DEFAULT_NAME = "lab"
 
 
 class LabError(RuntimeError):

@@ -10,18 +10,21 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from .hosts import Host, LabError
+from .hosts import BALANCER, DEFAULT_NAME, Host, LabError
 from .init import family, marked
 
 ADDRESS = "127.0.0.1"
 # Each lab has forty ports below the range that the kernel gives to clients.
 FIRST_PORT, PORTS_PER_LAB, APP_OFFSET = 20000, 40, 20
+# Where hosts.yaml looks for the balancer, so that one file suits both grounds.
+WEB_PORT = 8080
 
 
 class Loopback:
     """The ground where hosts share the machine's network and file system."""
 
     mode = "loopback"
+    gateway = None
 
     def __init__(self, name: str, number: int) -> None:
         self.name = name
@@ -33,9 +36,11 @@ class Loopback:
         return all(is_free(port) for port in range(first_port(number), first_port(number) + PORTS_PER_LAB))
 
     def host(self, name: str, index: int, folder: Path) -> Host:
-        """Place a host on two ports: sshd, and the app or the balancer."""
+        """Place a host on two ports: sshd, and the app or the balancer; the default lab's balancer at 8080."""
         ssh = first_port(self.number) + index
         http = first_port(self.number) + APP_OFFSET + index
+        if name == BALANCER and self.name == DEFAULT_NAME and is_free(WEB_PORT):
+            http = WEB_PORT
         return Host(name, ADDRESS, ssh, http, folder, folder / "home")
 
     def lay(self, hosts: Iterable[Host]) -> None:

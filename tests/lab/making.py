@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import cache, system, texts
+from . import cache, egress, system, texts
 from .hosts import BALANCER, Host, LabError
 from .loopback import Loopback
 from .namespaces import Namespaces
@@ -67,8 +67,12 @@ def make_repo(dest: Path) -> None:
     cache.warm(dest)
 
 
-def write_files(folder: Path, hosts: list[Host]) -> None:
+def write_files(folder: Path, hosts: list[Host], gateway: str | None) -> None:
     """Write keys and configuration of all hosts."""
+    for host in hosts:
+        for part in ("home/shop", "home/db"):
+            (host.folder / part).mkdir(parents=True)
+    egress.write(folder, [host.folder / "home" for host in hosts], gateway)
     (folder / "db").mkdir()
     keygen(folder / "id_ed25519")
     user = pwd.getpwuid(os.getuid()).pw_name
@@ -86,9 +90,7 @@ def write_files(folder: Path, hosts: list[Host]) -> None:
 
 
 def write_host_files(host: Host, folder: Path) -> None:
-    """Write what one host's sshd needs, and its empty home."""
-    for part in ("home/shop", "home/db"):
-        (host.folder / part).mkdir(parents=True)
+    """Write what one host's sshd needs."""
     (host.folder / "home/repo.git").symlink_to(folder / "repo.git")
     keygen(host.folder / "hostkey")
     shutil.copy(folder / "id_ed25519.pub", host.folder / "authorized_keys")
@@ -112,25 +114,30 @@ def spawn(ground: Ground, host: Host, hosts: list[Host], disk: str | None, fds: 
         "owner_fd": fds[0],
     }
     host.spec.write_text(json.dumps(spec, indent=1))
-    command = [
-        *ground.spawn_prefix(host),
-        sys.executable,
-        "-I",
-        str(Path(__file__).with_name("init.py")),
-        str(host.spec),
-    ]
-    with open(host.folder / "log", "ab") as log:
-        spawned = subprocess.Popen(
+    return ground.init_pid(start_init(ground.spawn_prefix(host), host.spec, fds))
+
+
+def spawn_relay(folder: Path, owner: int) -> int:
+    """Start the relay as if it were a host, but on this machine's own network and without a hold on the lab's name."""
+    path = folder / "relay/init.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "owner_fd": owner}, indent=1))
+    return start_init([], path, (owner,))
+
+
+def start_init(prefix: list[str], spec: Path, fds: tuple[int, ...]) -> int:
+    """Start init with a spec that lies on disk; return the pid of what was spawned."""
+    command = [*prefix, sys.executable, "-I", str(Path(__file__).with_name("init.py")), str(spec)]
+    with open(spec.with_name("log"), "ab") as log:
+        return subprocess.Popen(
             command,
-            env=host_env(host),
+            env=json.loads(spec.read_text())["env"],
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             pass_fds=fds,
-        )
-    return ground.init_pid(spawned.pid)
+        ).pid
 
 
 def mounts(host: Host, hosts: list[Host]) -> list[tuple[str, str]]:
@@ -151,7 +158,7 @@ def passwd(home: str) -> str:
 
 
 def host_env(host: Host) -> dict[str, str]:
-    """Make the environment of a host's sessions: nothing of ours leaks in, npm finds the cache and asks nobody."""
+    """Make the environment of a host's sessions: nothing of ours leaks in, npm finds the cache and the way out."""
     programs = [str(cache.pm2_bin())]
     programs += [str(Path(system.path_of(name)).parent) for name in ("node", "npm", "git")]
     programs += ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
@@ -162,7 +169,7 @@ def host_env(host: Host) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "GAPLESS_LAB": str(host.folder),
         "npm_config_cache": str(cache.npm_cache()),
-        "npm_config_offline": "true",
+        **egress.read(host.folder.parent),
         "npm_config_audit": "false",
         "npm_config_fund": "false",
         "npm_config_update_notifier": "false",

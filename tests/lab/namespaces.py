@@ -37,6 +37,7 @@ class Namespaces:
         self.name = name
         self.number = number
         self.bridge = f"gl-{name}"
+        self.gateway = f"10.77.{number}.1"
 
     @staticmethod
     def free(number: int) -> bool:
@@ -49,11 +50,11 @@ class Namespaces:
         return Host(name, address, SSH_PORT, WEB_PORT if name == BALANCER else APP_PORT, folder, HOME)
 
     def lay(self, hosts: Iterable[Host]) -> None:
-        """Make the bridge, and one cable and network namespace per host. No way leads out of it."""
+        """Make the bridge, and one cable and network namespace per host. No way leads out of it but the relay."""
         hosts = list(hosts)
         lines = [
             f"link add {self.bridge} type bridge",
-            f"addr add 10.77.{self.number}.1/24 dev {self.bridge}",
+            f"addr add {self.gateway}/24 dev {self.bridge}",
             f"link set {self.bridge} up",
         ]
         for host in hosts:

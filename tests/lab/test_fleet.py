@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from . import claim, loopback, namespaces
-from .fleet import Lab, LabError, take_down
-from .making import CHECKOUT, lab_dir
-from .system import path_of
+from tests.lab import claim, loopback, namespaces
+from tests.lab.fleet import Lab, LabError, take_down
+from tests.lab.making import CHECKOUT, lab_dir
+from tests.lab.system import path_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
 NAMESPACES = namespaces.allowed()
@@ -187,6 +187,32 @@ def test_the_name_is_refused_with_who_holds_it(lab: Lab) -> None:
     assert ssh(lab, "lab1", "true").returncode == 0
 
 
+def test_npm_gets_packages_that_no_cache_has(lab: Lab) -> None:
+    """Where this machine itself can't reach the registry, the host is told so in the relay's words."""
+    ours = [path_of("npm"), "ping", "--fetch-retries=0"]
+    online = subprocess.run(ours, cwd="/", capture_output=True, timeout=30, check=False).returncode == 0
+    home = "mkdir -p ~/try && cd ~/try && export npm_config_cache=$PWD/cache npm_config_fetch_retries=0 &&"
+    viewed = ssh(lab, "lab1", f"{home} npm view left-pad version")
+    added = ssh(lab, "lab1", f"{home} npm init -y >/dev/null && npm i is-odd && ls node_modules")
+    lab.run("lab1", "rm -r ~/try")
+    if online:
+        assert viewed.stdout.strip() == "1.3.0", viewed.stderr
+        assert {"is-number", "is-odd"} <= set(added.stdout.split()), added.stderr
+    elif lab.mode == "namespace":
+        assert "relay: this machine" in viewed.stderr
+    else:
+        assert viewed.returncode == added.returncode == 1
+
+
+def test_a_host_gets_out_to_nothing_else(apart: Lab) -> None:
+    out = "npm_config_fetch_retries=0 npm_config_cache=~/none npm view x --registry"
+    assert "relay: 10.0.0.1 is refused; it is a private" in ssh(apart, "lab1", f"{out} https://10.0.0.1").stderr
+    assert "relay: port 22 is refused" in ssh(apart, "lab1", f"{out} https://127.0.0.1:22").stderr
+    assert "relay: this machine finds no" in ssh(apart, "lab1", f"{out} https://nosuch.invalid").stderr
+    past = "require('net').connect(443, '192.0.2.1').on('error', why => console.log(why.code))"
+    assert ssh(apart, "lab1", f'rm -r ~/none; node -e "{past}"').stdout == "ENETUNREACH\n"
+
+
 def test_another_process_can_attach(lab: Lab) -> None:
     same = Lab.attach(lab.name)
     assert (same.url, same.root("lab1"), same.mode) == (lab.url, lab.root("lab1"), lab.mode)
@@ -254,6 +280,7 @@ def name_is_free(name: str) -> bool:
 
 def assert_nothing_left(name: str, pids: list[int]) -> None:
     assert not [pid for pid in pids if loopback.command_line(pid)]
+    assert not loopback.marked(loopback.mark(lab_dir(name)) + b"/")
     assert not lab_dir(name).exists()
     assert not claim.lock_path(name).exists()
     assert not Path(f"/sys/class/net/gl-{name}").exists()
