@@ -1,0 +1,35 @@
+# Each target does all its own set-up: a virtual environment in .venv, npm packages in a cache, system packages by apt
+# where this machine lets us, else a line that says what to install.
+
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+help:  ## Show the targets.
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/.made: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
+	@touch $@
+
+venv: .venv/.made  ## Make .venv with fab, inv and the test tools.
+
+demo: venv  ## Deploy, break and save a local fleet under load (about 5 minutes); KEEP=1 leaves it up.
+	$(BIN)/python -m tests.lab.demo $(if $(KEEP),--keep)
+
+test: venv  ## Run every test, those on the real fleet too.
+	$(BIN)/python -m pytest
+
+check: venv  ## Lint and type-check.
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+lab: venv  ## Bring the local fleet up and leave it: fab ... --hosts lab
+	$(BIN)/python -m tests.lab up
+
+lab-down: venv  ## Take it down.
+	$(BIN)/python -m tests.lab down
+
+.PHONY: help venv demo test check lab lab-down
