@@ -36,7 +36,7 @@ YES = "go on without asking, for a group that is protected"
 
 AFTERMATH = 2.0  # seconds to go on counting after the last host: a loss may show late
 
-_selected: list[str] = []  # what this process has acted on already, see `selector`
+_done: list[str] = []  # hosts of fab's -H that the running verb has dealt with already, see `selector`
 
 
 def selector(c: Any, hosts: str) -> str:
@@ -46,15 +46,21 @@ def selector(c: Any, hosts: str) -> str:
     `fab -H a,b deploy` calls a task once per host, which would cut one deploy in two: the first call takes them all, the
     others find them done and return "".
     """
+    original = getattr(c, "original_host", "")
+    if hosts and original:
+        raise UsageError("-H and --hosts both name hosts; say it once: fab VERB --hosts SELECTOR")
     if hosts:
         return hosts
-    original = getattr(c, "original_host", "")
     if not original:
         raise UsageError("no hosts named; say which: --hosts GROUP (fab --list shows the verbs, hosts.yaml the groups)")
-    if original in _selected:
+    if original in _done:
+        _done.remove(original)  # each comes once per verb: `fab -H a,b build reload` is two runs
         return ""
-    named = _core_hosts() or original
-    _selected.extend(named.split(","))
+    named = _core_hosts()
+    if original not in named.split(","):
+        named = original
+    _done.extend(named.split(","))
+    _done.remove(original)
     return named
 
 
@@ -66,7 +72,7 @@ def _core_hosts() -> str:
             return following
         for flag in ("--hosts=", "-H"):
             if word.startswith(flag):
-                return word[len(flag):]
+                return word[len(flag):].removeprefix("=")
     return ""
 
 
@@ -113,7 +119,11 @@ def confirm(chosen: Targets, yes: bool) -> None:
     name = chosen.protected[0]
     if not sys.stdin.isatty():
         raise UsageError(f"{name} is protected: say --yes to go on without a terminal")
-    if input(f"{name} is protected. Type its name to go on: ").strip() != name:
+    try:
+        typed = input(f"{name} is protected. Type its name to go on: ").strip()
+    except EOFError:
+        typed = ""
+    if typed != name:
         raise UsageError("that was another name; nothing was done")
 
 
@@ -133,12 +143,15 @@ def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: boo
     from .rollout import Rollout
 
     chosen = targets(named)
-    plan.refuse_downtime(chosen.groups, options.allow_downtime)
+    plan.refuse_downtime(chosen.fleet, options.allow_downtime)
     commit = _commit(chosen, options) if source else ""
     confirm(chosen, yes)
     marks = _Marks()
     rollout = Rollout(chosen, options, commit, lambda *event: face(*event), marks)
-    face = Plain(state_dir() / f"{rollout.id}.log", verbose)
+    try:
+        face = Plain(state_dir() / f"{rollout.id}.log", verbose)
+    except OSError as err:
+        raise UsageError(f"{state_dir()}: no log can be kept there ({err.strerror}); set XDG_STATE_HOME to a directory that is yours") from None
     with _signals():
         yield from _carry_out(rollout, face, marks)
 
