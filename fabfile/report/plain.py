@@ -7,7 +7,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,7 @@ class Plain:
     def __call__(self, phase: str, host: str, data: Mapping[str, Any]) -> None:
         at = time.monotonic() - self.began
         with self._lock:
-            self._file.write(json.dumps({"at": round(at, 3), "phase": phase, "host": host, **data}) + "\n")
-            self._file.flush()
+            self._keep({"at": round(at, 3), "phase": phase, "host": host, **data})
             try:
                 text = told(phase, host, data, self.verbose)
             except (KeyError, TypeError):  # a host with another version of our scripts; a face must never end a deploy
@@ -40,20 +40,32 @@ class Plain:
     def say(self, text: str) -> None:
         """Print a text of the run itself, and keep it in the log."""
         with self._lock:
-            self._file.write(json.dumps({"at": round(time.monotonic() - self.began, 3), "text": text}) + "\n")
-            self._file.flush()
+            self._keep({"at": round(time.monotonic() - self.began, 3), "text": text})
             for line in text.splitlines():
                 self._print(line)
 
+    def _keep(self, record: Mapping[str, Any]) -> None:
+        # A full disk on this machine must not end a deploy on the others.
+        with suppress(OSError, ValueError):
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+
     def _print(self, line: str) -> None:
         try:
-            print(safe(line), flush=True)
+            print(_printable(safe(line)), flush=True)
         except (BrokenPipeError, ValueError, OSError):
             # Whoever read along has left. The deploy goes on; python would complain once more at exit.
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+            sys.stdout = open(os.devnull, "w")
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
+
+
+def _printable(line: str) -> str:
+    """Put question marks for what stdout can't show: an arrow is no reason to fall silent."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, "replace").decode(encoding)
 
 
 def _clock(seconds: float) -> str:
@@ -67,7 +79,7 @@ def told(phase: str, host: str, data: Mapping[str, Any], verbose: bool) -> str:
         return f"── {phase}: {data['what']}"
     if host.startswith("balancer ") and not verbose:
         return ""  # the server's own host tells it
-    line = _WORDS.get(kind, lambda _: "")(data)
+    line = _WORDS[kind](data) if kind in _WORDS else ""
     if not line and verbose:
         line = f"{kind} {data.get('name', '')}"
     return f"{host:<8} {line}" if line.strip() else ""
@@ -86,7 +98,7 @@ def _drain(data: Mapping[str, Any]) -> str:
     return f"drained in {data['seconds']:.1f} s" if data["ok"] else "could not be drained"
 
 
-_WORDS = {
+_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "end": _end,
     "drain": _drain,
     "restore": lambda data: "back in rotation" if data["ok"] else "NOT back in rotation",
