@@ -38,7 +38,7 @@ def _refs(repo: str) -> dict[str, str]:
     try:
         done = subprocess.run(
             ["git", "ls-remote", "--heads", "--tags", "--", repo],
-            capture_output=True, text=True, timeout=LIMIT, env=environment, check=False,
+            capture_output=True, text=True, errors="replace", timeout=LIMIT, env=environment, check=False,
         )
     except FileNotFoundError:
         raise UsageError("git is not installed on this machine; it is needed to turn a ref into a commit") from None
