@@ -134,32 +134,32 @@ def test_drain_and_restore_with_whatever_can_speak_to_the_socket(sh, lb, bare_bi
     assert (ran.code, ran.heard("restored"), ran.text, lb.status("web1")) == (0, True, "", "UP")
 
 
-def test_without_a_speaker_it_says_what_to_install(sh, lb, bare_bin):
-    sh.env |= {"PATH": str(bare_bin)}
+def test_without_a_speaker_it_says_what_to_install(one, lb, bare_bin):
+    one.env |= {"PATH": str(bare_bin)}
     for step in (drain(lb), restore(lb)):
-        ran = sh.run(step)
+        ran = one.run(step)
         assert (ran.code, "no socat, perl or python3" in ran.text) == (1, True)
     assert lb.status("web1") == "UP"
 
 
-def test_the_last_one_up_is_left_in(sh, lb, until):
+def test_the_last_one_up_is_left_in(one, lb, until):
     lb.web2.stop()
     assert until(lambda: lb.status("web2") == "DOWN")
-    ran = sh.run(drain(lb))
+    ran = one.run(drain(lb))
     assert (ran.code, ran.heard("alone"), ran.heard("drained"), lb.status("web1")) == (0, True, False, "UP")
     lb.web2.start()
 
 
-def test_one_whose_only_neighbour_is_drained_is_left_in(sh, lb):
-    assert sh.run(drain(lb, "web2")).heard("drained")
-    assert sh.run(drain(lb)).heard("alone")
+def test_one_whose_only_neighbour_is_drained_is_left_in(one, lb):
+    assert one.run(drain(lb, "web2")).heard("drained")
+    assert one.run(drain(lb)).heard("alone")
     assert lb.status("web1") == "UP"
 
 
-def test_one_that_is_down_itself_takes_nothing_away(sh, lb, until):
+def test_one_that_is_down_itself_takes_nothing_away(one, lb, until):
     lb.web1.stop()
     assert until(lambda: lb.status("web1") == "DOWN")
-    assert sh.run(drain(lb)).heard("drained")
+    assert one.run(drain(lb)).heard("drained")
     lb.web1.start()
 
 
@@ -192,19 +192,19 @@ def test_a_session_that_ends_in_time_is_waited_for(one, lb, until):
 
 
 @pytest.mark.parametrize("where", [{"server": "nobody"}, {"backend": "nobody"}, {"socket": "/no/such.sock"}])
-def test_what_haproxy_does_not_know_is_named(sh, lb, where):
-    ran = sh.run(drain(lb, **where))
+def test_what_haproxy_does_not_know_is_named(one, lb, where):
+    ran = one.run(drain(lb, **where))
     assert (ran.code, ran.heard("drained")) == (1, False)
     assert "HAProxy has no server" in ran.text
-    ran = sh.run(restore(lb, **where))
+    ran = one.run(restore(lb, **where))
     assert (ran.code, ran.heard("restored"), "HAProxy" in ran.text) == (1, False, True)
 
 
-def test_restore_waits_until_it_is_up(sh, lb, until):
-    assert sh.run(drain(lb)).heard("drained")
+def test_restore_waits_until_it_is_up(one, lb, until):
+    assert one.run(drain(lb)).heard("drained")
     lb.web1.stop()
     time.sleep(0.4)
-    process = sh.start(restore(lb))
+    process = one.start(restore(lb))
     assert until(lambda: lb.status("web1").startswith("DOWN"))
     threading.Timer(0.5, lb.web1.start).start()
     text = process.stdout.read().decode()
@@ -214,14 +214,14 @@ def test_restore_waits_until_it_is_up(sh, lb, until):
     assert lb.status("web1") == "UP"
 
 
-def test_servers_without_checks_can_be_drained_too(sh, lb):
-    assert sh.run(drain(lb, "one", backend="unchecked")).heard("drained")
-    assert sh.run(drain(lb, "two", backend="unchecked")).heard("alone")
-    assert sh.run(restore(lb, "one", backend="unchecked")).heard("restored")
+def test_servers_without_checks_can_be_drained_too(one, lb):
+    assert one.run(drain(lb, "one", backend="unchecked")).heard("drained")
+    assert one.run(drain(lb, "two", backend="unchecked")).heard("alone")
+    assert one.run(restore(lb, "one", backend="unchecked")).heard("restored")
 
 
-def test_rotation_tells_every_server(sh, lb):
-    assert sh.run(drain(lb)).heard("drained")
-    ran = sh.run(Step("rotation", balancer.rotation(lb.values())))
+def test_rotation_tells_every_server(one, lb):
+    assert one.run(drain(lb)).heard("drained")
+    ran = one.run(Step("rotation", balancer.rotation(lb.values())))
     told = {event["name"]: (event["sessions"], event["status"]) for event in ran.events if event["event"] == "server"}
     assert told == {"web1": (0, "DRAIN"), "web2": (0, "UP")}
