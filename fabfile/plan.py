@@ -87,7 +87,8 @@ def _bad_link(host: Host, facts: Facts) -> str | None:
         return f"{link} is a {state}, not a link; move it away: it would be replaced"
     if state == "outside":
         return f"{link} leads out of {host.app.root}/releases; remove it"
-    return f"{link} leads to {release}, which is {'gone' if state == 'dangling' else 'not complete'}; deploy can't go back to it: remove the link"
+    broken = "gone" if state == "dangling" else "not complete"
+    return f"{link} leads to {release}, which is {broken}; a deploy could not go back to it: remove the link"
 
 
 def _dead_daemon(facts: Facts, options: Options) -> str | None:
@@ -115,11 +116,12 @@ def _foreign(host: Host, facts: Facts, options: Options) -> list[str]:
 
 def next_release(facts: Iterable[Facts], commit: str) -> str:
     """Number the new release one above the highest on any host: hosts' clocks order nothing."""
-    highest = max((_number(release["id"]) for each in facts for release in each["releases"]), default=0)
+    highest = max((number(release["id"]) for each in facts for release in each["releases"]), default=0)
     return f"{highest + 1:04d}-{commit[:7]}"
 
 
-def _number(release: str) -> int:
+def number(release: str) -> int:
+    """Return the counter that a release's name begins with: what orders releases."""
     return int(release.split("-", 1)[0])
 
 
@@ -128,7 +130,7 @@ def earlier(facts: Facts) -> str | None:
     current = facts["current"]["release"]
     good = [
         each["id"] for each in facts["releases"]
-        if each["complete"] and each["stable"] and not each["bad"] and current and _number(each["id"]) < _number(current)
+        if each["complete"] and each["stable"] and not each["bad"] and current and number(each["id"]) < number(current)
     ]
     return good[-1] if good else None
 
@@ -168,14 +170,15 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def driver(host: Host, group: Group, facts: Facts, release: str, lock: str, drained: bool, downtime: bool) -> dict[str, Any]:
-    """Describe one host's reload to its driver."""
+def driver(host: Host, group: Group, facts: Facts, release: str, lock: str, drained: bool, downtime: bool,
+           bad: str | None = None) -> dict[str, Any]:
+    """Describe one host's reload to its driver; `bad` names a release that failed elsewhere and must not be gone back to."""
     deadline, kill = timing(group)
     return {
-        "lock": lock, "release": release, "pm2": facts["pm2"], "drained": drained, "allow_downtime": downtime,
+        "lock": lock, "release": release, "bad": bad, "progress_ms": _ms(group.update.progress_deadline), "pm2": facts["pm2"], "drained": drained, "allow_downtime": downtime,
         "min_healthy_ms": _ms(group.update.min_healthy_time), "healthy_deadline_ms": deadline, "kill_timeout_ms": kill,
         "processes": {
-            process.name: {"instances": process.instances, "exec_mode": process.exec_mode, "port": process.port, "env_file": process.env_file}
-            for process in host.app.processes
+            each.name: {"instances": each.instances, "exec_mode": each.exec_mode, "port": each.port, "env_file": each.env_file}
+            for each in host.app.processes
         },
     }

@@ -14,6 +14,7 @@ const journal = require('./journal.cjs');
 const truth = require('./truth.cjs');
 
 const TICK_MS = 50;
+const WIDTH = 500; // characters of a line that are passed on
 const LIST_MS = 500; // PM2 is asked less often than our own files: each answer carries every app's environment
 const SLACK_MS = 30000; // PM2's timer kills the old worker when it runs out, so it must outlast our own deadline by far
 
@@ -83,7 +84,8 @@ function sweep(root) {
 
 function readCrash(root, name) {
   const lines = (truth.attempt(() => fs.readFileSync(path.join(truth.runDir(root), name), 'utf8'), '') || '').trimEnd().split('\n');
-  return { why: lines[0] || 'it ended without a word', lines: lines.slice(1, 31) };
+  const [why, ...rest] = lines.map((line) => line.slice(0, WIDTH)); // a health route may answer with a page
+  return { why: why || 'it ended without a word', lines: rest.slice(0, 30) };
 }
 
 // ---------------------------------------------------------------- one worker
@@ -151,7 +153,7 @@ function isOf(root, name, id) {
 
 /** Replace one worker; return its new record as soon as it is open. The old one finishes its requests meanwhile. */
 async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = {}) {
-  await host.retired.get(id); // PM2 refuses a reload while the old worker of the last one is still parked
+  await retirement(host, id); // PM2 refuses a reload while the old worker of the last one is still parked
   sweep(host.root);
   tellGates(host.root, { ...host.gates, hold_ms: hold });
   const seen = before(host);
@@ -164,11 +166,11 @@ async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = 
   return opened(host, { id, release, seen, limit, forgive });
 }
 
-/** Wait until the old workers of all replaced ids have left, as long as PM2 lets them live. */
-function allRetired(host) {
-  const limit = 2 * host.plan.kill_timeout_ms + SLACK_MS;
-  return truth.within(limit, 'the end of the old workers', Promise.all(host.retired.values()));
-}
+/** Wait until the old worker of an id has left; PM2 lets it live for two kill_timeouts, and a dead daemon never says so. */
+const retirement = (host, id) => truth.within(gone(host), `the end of worker ${id}'s predecessor`, Promise.resolve(host.retired.get(id)));
+const gone = (host) => 2 * host.plan.kill_timeout_ms + SLACK_MS;
+
+const allRetired = (host) => Promise.all([...host.retired.keys()].map((id) => retirement(host, id)));
 
 // ---------------------------------------------------------------- one process of the app
 
@@ -189,17 +191,19 @@ const conf = (host, name, wanted) => ({
 });
 
 /** Start a process where none runs; PM2 starts its workers one after another. */
-async function start(host, name, wanted) {
+async function start(host, name, wanted, release) {
   const holder = wanted.port && truth.portHolder(wanted.port);
-  if (holder) throw new Refused(`port ${wanted.port} is held by pid ${holder.pid} (${holder.command}), which is not ours and was left alone`);
+  // In cluster mode the daemon itself listens for the workers.
+  if (holder && holder.pid !== truth.daemon().pid) {
+    throw new Refused(`port ${wanted.port} is held by pid ${holder.pid} (${holder.command}), which is not ours and was left alone`);
+  }
   sweep(host.root);
   tellGates(host.root, { ...host.gates, hold_ms: 0 });
   const seen = before(host);
   const limit = host.plan.healthy_deadline_ms + 5000;
   host.journal.write('start', { name, instances: instances(wanted) });
-  host.created.push(name);
   host.pm2.start(conf(host, name, wanted), (err) => err && host.journal.write('note', { text: `PM2 on start of ${name}: ${truth.asError(err).message}` }));
-  for await (const id of appearing(host, name, instances(wanted))) await opened(host, { id, release: host.to, seen, limit });
+  for await (const id of appearing(host, name, instances(wanted))) await opened(host, { id, release, seen, limit });
 }
 
 /** Yield the ids of a process as PM2 begins to list them, until there are `count`. */
@@ -217,9 +221,10 @@ async function* appearing(host, name, count, known = new Set()) {
 }
 
 /** Replace the workers of a process one by one; the first is the canary and is held longest. */
-async function reload(host, existing) {
-  for (const item of existing) {
-    const canary = host.replaced.length === 0 && !host.plan.drained;
+async function reload(host, name, existing) {
+  for (const [turn, item] of existing.entries()) {
+    checkFence(host.root, host.plan.lock);
+    const canary = turn === 0 && !host.plan.drained;
     host.touched = item;
     await replace(host, item, host.to, { hold: canary ? host.plan.min_healthy_ms : 0 });
     host.replaced.push(item);
@@ -227,51 +232,65 @@ async function reload(host, existing) {
   }
 }
 
-/** Bring the number of workers to what is wanted: PM2 ignores a changed `instances` on reload. */
-async function scale(host, name, wanted, existing) {
+/** Add workers up to the wanted number: PM2 ignores a changed `instances` on reload. */
+async function grow(host, name, wanted, existing) {
   const want = instances(wanted);
-  if (want > existing.length) {
-    const seen = before(host);
-    const known = new Set(existing.map((item) => item.id));
-    host.journal.write('scale', { name, from: existing.length, to: want });
-    host.pm2.scale(name, want, () => {});
-    const limit = host.plan.healthy_deadline_ms + 5000;
-    for await (const id of appearing(host, name, want, known)) await opened(host, { id, release: host.to, seen, limit });
-  }
-  for (const { id } of existing.slice(want)) {
-    host.journal.write('scale', { name, from: existing.length, to: want, id });
-    await host.retired.get(id);
-    await truth.rpc(host.pm2, 'deleteProcessId', id, 2 * host.plan.kill_timeout_ms + SLACK_MS);
+  if (want <= existing.length) return;
+  const seen = before(host);
+  const known = new Set(existing.map((item) => item.id));
+  host.journal.write('scale', { name, from: existing.length, to: want });
+  host.pm2.scale(name, want, () => {});
+  const limit = host.plan.healthy_deadline_ms + 5000;
+  for await (const id of appearing(host, name, want, known)) {
+    host.added.push(id);
+    await opened(host, { id, release: host.to, seen, limit });
   }
 }
 
 /** Carry one process of the app to the new release, whatever it is doing now. */
 async function carry(host, name, wanted) {
-  const existing = (await truth.list(host.pm2, host.root)).filter((item) => item.name === name).sort((a, b) => a.id - b.id);
+  const existing = host.found.filter((item) => item.name === name);
   const foreign = existing.filter((item) => !item.gated || item.mode !== wanted.exec_mode);
-  if (foreign.length) {
-    await remove(host, name, foreign);
-    return start(host, name, wanted);
+  if (foreign.length) await remove(host, name, existing);
+  if (foreign.length || !existing.length) {
+    host.created.push(name);
+    return start(host, name, wanted, host.to);
   }
-  if (!existing.length) return start(host, name, wanted);
-  await reload(host, existing);
-  return scale(host, name, wanted, existing);
+  refuseRestart(host, name, existing[0]);
+  const staying = existing.slice(0, instances(wanted));
+  host.surplus.push(...existing.slice(staying.length));
+  await reload(host, name, staying);
+  return grow(host, name, wanted, existing);
+}
+
+/** Refuse what would be a restart under traffic: in fork mode the old worker ends before the new one starts. */
+function refuseRestart(host, name, { mode }) {
+  const { health } = truth.marker(host.root, host.to).processes[name];
+  if (mode === 'fork' && health && !host.plan.drained && !host.plan.allow_downtime) {
+    throw new Refused(`${name} is in fork mode and this host could not be drained: replacing it means downtime, so it needs --allow-downtime`);
+  }
 }
 
 /** Remove workers that no reload can carry over: another mode, or not started through the gate. */
-async function remove(host, name, foreign) {
+async function remove(host, name, existing) {
+  const [{ mode, script }] = existing;
   if (!host.plan.drained && !host.plan.allow_downtime) {
-    throw new Refused(`${name} runs in ${foreign[0].mode} mode from ${foreign[0].script}; replacing it means downtime, so it needs --allow-downtime`);
+    throw new Refused(`${name} runs in ${mode} mode from ${script}; replacing it means downtime, so it needs --allow-downtime`);
   }
-  host.journal.write('remove', { name, script: foreign[0].script, mode: foreign[0].mode });
-  for (const { id } of foreign) await truth.rpc(host.pm2, 'deleteProcessId', id, 2 * host.plan.kill_timeout_ms + SLACK_MS);
+  host.journal.write('remove', { name, script, mode });
+  host.removed.push({ name, mode, count: existing.length, gated: existing.every((item) => item.gated) });
+  for (const { id } of existing) await truth.rpc(host.pm2, 'deleteProcessId', id, gone(host));
 }
 
 // ---------------------------------------------------------------- the whole host
 
-/** Watch all workers for `min_healthy_ms`: same pids, same restart counts, healthy each on its own socket. */
-async function settle(host, release, ms) {
-  const first = await ours(host);
+/** Watch the workers for `ms`: as many as expected, same pids, same restart counts, healthy each on its own socket. */
+async function settle(host, release, ms, expected) {
+  const first = (await ours(host)).filter((item) => !host.surplus.some((each) => each.id === item.id));
+  for (const [name, count] of Object.entries(expected)) {
+    const found = first.filter((item) => item.name === name).length;
+    if (found !== count) throw new Refused(`PM2 lists ${found} workers of ${name}, ${count} are wanted`);
+  }
   host.journal.write('settle', { ms, workers: first.map(({ id, pid }) => ({ id, pid })) });
   const end = Date.now() + ms;
   do {
@@ -281,9 +300,10 @@ async function settle(host, release, ms) {
     }
     await sleep(Math.min(LIST_MS, Math.max(0, end - Date.now())));
   } while (Date.now() < end);
-  for (const now of await ours(host)) {
-    const was = first.find((item) => item.id === now.id);
-    if (!was || was.pid !== now.pid || was.restarts !== now.restarts) throw new Refused(`worker ${now.id} was restarted while it had to stay up`, lastErrors(now));
+  const last = await ours(host);
+  for (const was of first) {
+    const now = last.find((item) => item.id === was.id);
+    if (!now || was.pid !== now.pid || was.restarts !== now.restarts) throw new Refused(`worker ${was.id} was restarted while it had to stay up`, lastErrors(was));
     if (now.release !== release) throw new Refused(`worker ${now.id} runs ${now.release}, not ${release}`);
   }
 }
@@ -299,23 +319,48 @@ const lastErrors = ({ errors }) => (truth.attempt(() => fs.readFileSync(errors, 
 
 const ours = async (host) => (await truth.list(host.pm2, host.root)).filter((item) => item.name in host.plan.processes);
 
-/** Go back: link, env, the worker in hand, then those already replaced; throws when the old code does not come up either. */
+/**
+ * Go back: link and env first, so that whatever respawns is old code; then the worker in hand, those already replaced, and
+ * what was added or started. Does all it can and throws at the end when any of it failed.
+ */
 async function goBack(host) {
   host.journal.write('revert', { from: host.to, to: host.from });
-  if (host.to !== host.from) fs.writeFileSync(path.join(host.root, 'releases', host.to, '.gapless-bad'), '');
-  for (const name of host.created) await removeCreated(host, name);
-  if (!host.from) {
-    fs.unlinkSync(path.join(host.root, 'current'));
-    return;
+  const failures = [];
+  const step = (what) => what().catch((err) => failures.push(err));
+  host.surplus = [];
+  if (host.from) {
+    host.gates = { ...host.gates, env_files: pinnedEnv(host.root, host.from, host.plan.processes) };
+    truth.attempt(() => tellGates(host.root, host.gates));
   }
-  host.gates = { ...host.gates, env_files: pinnedEnv(host.root, host.from, host.plan.processes) };
-  tellGates(host.root, host.gates);
   const seen = before(host);
-  flip(host.root, host.from);
-  if (host.touched) await heal(host, host.touched, seen);
-  for (const item of host.replaced) await replace(host, item, host.from, { forgive: 1 });
-  await settle(host, host.from, 1000);
+  if (host.from) flip(host.root, host.from);
+  if (host.touched) await step(() => heal(host, host.touched, seen));
+  for (const item of host.replaced) await step(() => replace(host, item, host.from, { forgive: 1 }));
+  for (const id of host.added) await step(() => truth.rpc(host.pm2, 'deleteProcessId', id, gone(host)));
+  // PM2 lists no worker that is parked for its successor: only after these have left is an unlisted worker a stray.
+  await step(() => allRetired(host));
+  for (const name of host.created) await step(() => removeCreated(host, name));
+  for (const item of host.removed) await step(() => bringBack(host, item));
+  if (!host.from) truth.attempt(() => fs.unlinkSync(path.join(host.root, 'current')));
+  if (host.to !== host.from) markBad(host.root, host.to);
+  if (host.from) await step(() => settle(host, host.from, 1000, counts(host.found)));
+  if (failures.length) throw failures[0];
 }
+
+/** Start what was removed, from the old release; what never ran through the gate was not ours to describe to PM2. */
+async function bringBack(host, { name, mode, count, gated }) {
+  if (!gated || !host.from) throw new Refused(`${name} was removed and can't be started as it was: it did not run through the gate`);
+  await start(host, name, { ...host.plan.processes[name], exec_mode: mode, instances: count }, host.from);
+}
+
+function markBad(root, release) {
+  const file = (name) => path.join(root, 'releases', release, name);
+  truth.attempt(() => fs.writeFileSync(file('.gapless-bad'), ''));
+  truth.attempt(() => fs.unlinkSync(file('.gapless-stable')));
+}
+
+/** Count workers by process name. */
+const counts = (items) => items.reduce((sum, { name }) => ({ ...sum, [name]: (sum[name] || 0) + 1 }), {});
 
 /** Have PM2 respawn the worker in hand from the old release, by ending the held one; wait until that one is open. */
 async function heal(host, { id, pid: old }, seen) {
@@ -365,9 +410,10 @@ async function keep(host) {
   await saveList(host);
 }
 
-/** Save PM2's list, readable by nobody else: it holds environments. */
+/** Save PM2's list, readable by nobody else: it holds environments. Failing to is told; it undoes nothing. */
 async function saveList(host) {
-  await truth.within(SLACK_MS, 'pm2 save', new Promise((resolve, reject) => host.pm2.dump((err) => (err ? reject(truth.asError(err)) : resolve()))));
+  const saved = new Promise((resolve, reject) => host.pm2.dump((err) => (err ? reject(truth.asError(err)) : resolve())));
+  await truth.within(SLACK_MS, 'pm2 save', saved).catch((err) => host.journal.write('note', { text: `pm2 save: ${err.message}` }));
   for (const name of ['dump.pm2', 'dump.pm2.bak']) truth.attempt(() => fs.chmodSync(path.join(truth.daemon().home, name), 0o600));
 }
 
@@ -387,26 +433,36 @@ function checkFence(root, run) {
 async function forward(host) {
   flip(host.root, host.to);
   for (const [name, wanted] of Object.entries(host.plan.processes)) await carry(host, name, wanted);
-  await settle(host, host.to, host.plan.min_healthy_ms);
+  const wanted = Object.entries(host.plan.processes).map(([name, each]) => [name, instances(each)]);
+  await settle(host, host.to, host.plan.min_healthy_ms, Object.fromEntries(wanted));
   await allRetired(host);
+  for (const { id } of host.surplus) await truth.rpc(host.pm2, 'deleteProcessId', id, gone(host));
   await endStrays(host);
   await keep(host);
+  if (host.plan.bad) markBad(host.root, host.plan.bad);
+}
+
+/** Look before anything is touched; throws Refused when this host can't be carried over. */
+async function prepare(host) {
+  checkFence(host.root, host.plan.lock);
+  const now = truth.current(host.root);
+  if (now.state !== 'ok' && now.state !== 'absent') throw new Refused(`current is ${now.state}; it must be a link to a complete release`);
+  if (!truth.marker(host.root, host.to)) throw new Refused(`release ${host.to} is not complete on this host`);
+  host.from = now.release;
+  host.pm2 = await truth.connect(host.plan.pm2);
+  host.found = (await ours(host)).sort((a, b) => a.id - b.id);
+  host.journal.write('begin', { from: host.from, to: host.to, drained: host.plan.drained });
 }
 
 /** Carry this host to the plan's release, or take it back; journal one final event, whatever happens. */
 async function work(root, run, log, plan) {
   const host = {
-    root, plan, journal: log, to: plan.release, from: null,
-    created: [], replaced: [], touched: null, retired: new Map(), gates: { run, drained: plan.drained },
+    root, plan, journal: log, to: plan.release, from: null, found: [],
+    created: [], removed: [], replaced: [], added: [], surplus: [], touched: null, // what was done, for the way back
+    retired: new Map(), gates: { run, drained: plan.drained },
   };
   try {
-    checkFence(root, plan.lock);
-    const now = truth.current(root);
-    if (now.state !== 'ok' && now.state !== 'absent') throw new Refused(`current is ${now.state}; it must be a link to a complete release`);
-    if (!truth.marker(root, plan.release)) throw new Refused(`release ${plan.release} is not complete on this host`);
-    host.from = now.release;
-    host.pm2 = await truth.connect(plan.pm2);
-    log.write('begin', { from: host.from, to: host.to, drained: plan.drained });
+    await prepare(host);
   } catch (err) {
     log.write('reverted', { why: err.message, lines: err.lines, untouched: true, release: host.from });
     return;
@@ -425,14 +481,13 @@ async function back(host, cause) {
   const told = { why: cause.message, lines: cause.lines, release: host.from };
   try {
     await goBack(host);
-    await allRetired(host);
     await endStrays(host);
     if (host.from) await saveList(host);
-    untellGates(host);
     host.journal.write('reverted', told);
   } catch (err) {
-    untellGates(host);
     host.journal.write('broken', { ...told, back: err.message, lines: err.lines || told.lines });
+  } finally {
+    truth.attempt(() => untellGates(host));
   }
 }
 

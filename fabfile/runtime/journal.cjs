@@ -26,12 +26,14 @@ class Journal {
     return path.join(this.dir, `${this.name}.${kind}`);
   }
 
-  /** Append one event and sync it: what is not on the disk did not happen. */
+  /** Append one event and sync it. A full disk must not stop the way back, so failing to tell is no failure. */
   write(event, fields = {}) {
-    const fd = fs.openSync(this.file('jsonl'), 'a', 0o600);
-    fs.writeSync(fd, `${JSON.stringify({ event, at: Date.now(), ...fields })}\n`);
-    fs.fsyncSync(fd);
-    fs.closeSync(fd);
+    truth.attempt(() => {
+      const fd = fs.openSync(this.file('jsonl'), 'a', 0o600);
+      fs.writeSync(fd, `${JSON.stringify({ event, at: Date.now(), ...fields })}\n`);
+      fs.fsyncSync(fd);
+      fs.closeSync(fd);
+    });
   }
 
   lines() {
@@ -44,29 +46,39 @@ function detach(journal, script, root, run) {
   fs.writeFileSync(journal.file('plan'), fs.readFileSync(0), { mode: 0o600 });
   const log = fs.openSync(journal.file('log'), 'a', 0o600);
   const child = spawn(process.execPath, [script, 'work', root, run], { cwd: root, detached: true, stdio: ['ignore', log, log] });
-  fs.writeFileSync(journal.file('pid'), String(child.pid));
+  fs.writeFileSync(journal.file('pid'), `${child.pid} ${truth.startOf(child.pid)}`);
   child.unref();
 }
 
-/** Print the journal as it grows until its final event, or until the worker is gone without one. */
+/** Say whether the worker of a journal lives; a pid may have been given to another process since. */
+function working(journal) {
+  const [pid, started] = truth.attempt(() => fs.readFileSync(journal.file('pid'), 'utf8').split(' '), ['0', '']);
+  return Number(pid) > 0 && String(truth.startOf(pid)) === started;
+}
+
+/** Print the journal as it grows until its final event; until the worker is gone, or stands still, without one. */
 function follow(journal) {
-  const pid = Number(truth.attempt(() => fs.readFileSync(journal.file('pid'), 'utf8'), '0'));
+  const { progress_ms: patience = Infinity } = truth.readJson(journal.file('plan')) || {};
   let printed = 0;
+  let moved = Date.now();
   const advance = () => {
     for (const line of journal.lines().slice(printed)) {
       printed += 1;
+      moved = Date.now();
       print(line);
       if (FINAL.has(JSON.parse(line).event)) process.exit(0);
     }
   };
-  fs.watch(journal.dir, advance);
+  const giveUp = (why) => {
+    print(JSON.stringify({ event: 'lost', why }));
+    process.exit(0);
+  };
+  truth.attempt(() => fs.watch(journal.dir, advance)); // where inotify is used up, the interval alone must do
   setInterval(() => {
-    const gone = !truth.alive(pid);
+    const gone = !working(journal);
     advance(); // once more after it was seen gone: its last words may have come in between
-    if (gone) {
-      print(JSON.stringify({ event: 'lost', pid }));
-      process.exit(0);
-    }
+    if (gone) giveUp('it is gone without a final word');
+    if (Date.now() - moved > patience) giveUp(`it has not moved for ${patience / 1000} s (progress_deadline)`);
   }, 1000);
   advance();
 }

@@ -27,7 +27,7 @@ const attempt = (fn, otherwise = null) => {
 
 const read = (file) => attempt(() => fs.readFileSync(file, 'utf8'));
 const readJson = (file) => attempt(() => JSON.parse(fs.readFileSync(file, 'utf8')));
-const alive = (pid) => attempt(() => process.kill(pid, 0) && true, false);
+const alive = (pid) => pid > 0 && attempt(() => process.kill(pid, 0), false);
 const pm2Home = () => process.env.PM2_HOME || path.join(process.env.HOME || os.homedir(), '.pm2');
 
 /** Fail with a clear error when `promise` takes longer than `ms`. */
@@ -172,10 +172,10 @@ function strays(root, daemonPid, listed) {
     .filter((stray) => stray.release && stray.state !== 'stopping');
 }
 
-function parentOf(pid) {
-  const stat = read(`/proc/${pid}/stat`) || '';
-  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-}
+/** Split /proc/PID/stat after the command, which may hold blanks; field 0 is the state (proc(5) counts it as 3). */
+const statOf = (pid) => (read(`/proc/${pid}/stat`) || '').replace(/^.*\) /s, '').split(' ');
+const parentOf = (pid) => Number(statOf(pid)[1]);
+const startOf = (pid) => statOf(pid)[19] || '';
 
 /** Find who listens on a TCP port of this host: pid and command, as far as /proc lets us look. */
 function portHolder(port) {
@@ -235,7 +235,7 @@ async function withHealth(item, root) {
 }
 
 module.exports = {
-  alive, asError, attempt, connect, current, daemon, facts, health, list, marker, portHolder, readJson, releaseOf, rpc, runDir, strays,
+  alive, asError, attempt, connect, current, daemon, facts, health, list, marker, portHolder, readJson, releaseOf, rpc, runDir, startOf, strays,
   within, worker, workers,
 };
 
