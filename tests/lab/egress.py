@@ -1,4 +1,3 @@
-# ruff: noqa: S603
 """Give the hosts' npm a way to the registry: as this machine's own npm goes, in namespaces through a relay."""
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from . import system
 
 RELAY_PORT = 17080
 FILE = "npm.json"
-PUBLIC = "https://registry.example/"
 # What is in the cache is not asked for again; what no one can fetch fails after seconds, not after a minute.
 ALWAYS = {
     "npm_config_prefer_offline": "true",
@@ -57,10 +55,9 @@ def write(folder: Path, homes: list[Path], relay: str | None) -> None:
     names = {"http": "npm_config_proxy", "https": "npm_config_https_proxy", "no": "npm_config_noproxy"}
     env = {**ALWAYS, **authorities(folder, npm), **{names[scheme]: value for scheme, value in asked.items()}}
     (folder / FILE).write_text(json.dumps(env, indent=1))
-    if npm["registry"] != PUBLIC:
-        # Not as a variable, which would go before the .npmrc of an app.
-        for home in homes:
-            (home / ".npmrc").write_text(f"registry={npm['registry']}\n")
+    # The registry is no variable, since that would go before the .npmrc of an app.
+    for home in homes:
+        (home / ".npmrc").write_text(f"registry={npm['registry']}\n")
 
 
 def read(folder: Path) -> dict[str, str]:
