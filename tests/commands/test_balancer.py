@@ -68,7 +68,8 @@ class Server:
             client.recv(1)  # until the client has gone
 
     def stop(self) -> None:
-        self.listener.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         for each in self.kept:
             each.close()
@@ -97,6 +98,12 @@ class Haproxy:
         rows = [line.split(",") for line in self.ask("show stat").splitlines()]
         return next(row[17] for row in rows if row[:2] == ["api", server])
 
+    def up(self) -> bool:
+        try:
+            return self.status("web1") == self.status("web2") == "UP"
+        except (OSError, StopIteration):
+            return False  # it has only begun
+
     def close(self) -> None:
         self.process.terminate()
         self.process.wait(10)
@@ -107,10 +114,11 @@ class Haproxy:
 @pytest.fixture
 def lb(tmp_path_factory, until) -> Iterator[Haproxy]:
     haproxy = Haproxy(tmp_path_factory.mktemp("lb"))
-    assert until(haproxy.socket.exists)
-    assert until(lambda: haproxy.status("web1") == haproxy.status("web2") == "UP")
-    yield haproxy
-    haproxy.close()
+    try:
+        assert until(haproxy.up, 10)
+        yield haproxy
+    finally:
+        haproxy.close()
 
 
 def drain(lb: Haproxy, server: str = "web1", limit: float = 5, **where: str) -> Step:
