@@ -11,7 +11,7 @@ help:  ## Show the targets.
 .venv/.made: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
+	$(BIN)/pip install -qq --disable-pip-version-check --editable '.[test,dev]'
 	@touch $@
 
 venv: .venv/.made  ## Make .venv with fab, inv and the test tools.

@@ -128,7 +128,8 @@ def confirm(chosen: Targets, yes: bool) -> None:
 
 
 @contextmanager
-def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: bool = False, source: bool = False) -> Iterator[Rollout | None]:
+def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: bool = False,
+        source: bool = False) -> Iterator[Rollout | None]:
     """
     Claim the hosts, hand the rollout to the verb, finish and report, whatever happens in between.
 
@@ -140,18 +141,19 @@ def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: boo
         return
     from . import plan
     from .report.plain import Plain
-    from .rollout import Rollout
+    from .rollout import Rollout, new_id
 
     chosen = targets(named)
     plan.refuse_downtime(chosen.fleet, options.allow_downtime)
     commit = _commit(chosen, options) if source else ""
     confirm(chosen, yes)
     marks = _Marks()
-    rollout = Rollout(chosen, options, commit, lambda *event: face(*event), marks)
+    run_id = new_id()
     try:
-        face = Plain(state_dir() / f"{rollout.id}.log", verbose)
+        face = Plain(state_dir() / f"{run_id}.log", verbose)
     except OSError as err:
-        raise UsageError(f"{state_dir()}: no log can be kept there ({err.strerror}); set XDG_STATE_HOME to a directory that is yours") from None
+        raise UsageError(f"{state_dir()}: no log can be kept there ({err.strerror}); set XDG_STATE_HOME to a place of yours") from None
+    rollout = Rollout(run_id, chosen, options, commit, face, marks)
     with _signals():
         yield from _carry_out(rollout, face, marks)
 
@@ -159,33 +161,58 @@ def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: boo
 def _carry_out(rollout: Rollout, face: Plain, marks: _Marks) -> Iterator[Rollout]:
     from .prober import BASELINE
 
-    error: BaseException | None = None
     try:
         rollout.claim()
-    except BaseException as err:
+    except KeyboardInterrupt:
         face.close()
-        raise Interrupted("interrupted while claiming; nothing was touched") if isinstance(err, KeyboardInterrupt) else err from None
+        raise Interrupted("interrupted while claiming; nothing was touched") from None
+    except BaseException:
+        face.close()
+        raise
     marks.prober = prober = _prober(rollout)
     prober.start(BASELINE)
+    error: BaseException | None = None
     try:
-        yield rollout
+        try:
+            yield rollout
+        except KeyboardInterrupt:
+            error = Interrupted("interrupted: what was in hand was finished or taken back, nothing new was begun")
+        except BaseException as err:
+            error = err
+        measured = _measure(rollout, prober, error)
+        error = _finish(rollout, measured, error)
+        _conclude(rollout, face, measured, error)
     except KeyboardInterrupt:
-        error = Interrupted("interrupted")
-    except BaseException as err:
-        error = err
-    measured = _finish(rollout, prober, error)
-    _conclude(rollout, face, measured, error)
+        _leave(rollout, face)
 
 
-def _finish(rollout: Rollout, prober: Prober, error: BaseException | None) -> Report:
-    """Count on for a moment, then write history and unlock."""
+def _leave(rollout: Rollout, face: Plain) -> None:
+    """Leave at once on the second Ctrl-C; the hosts' own drivers end what they have in hand."""
+    from .report import summary
+
+    face.say(summary.states(rollout.told_states()))
+    face.say(f"left at once; locks stay. Next:  fab status, then  fab unlock --id {rollout.id}  --hosts {rollout.targets.selector}")
+    os._exit(Interrupted.exit_code)
+
+
+def _measure(rollout: Rollout, prober: Prober, error: BaseException | None) -> Report:
+    """Count on for a moment, then close the books."""
     import time
 
     if rollout.reloaded:
         time.sleep(AFTERMATH)
-    measured = prober.stop(grace=2 if isinstance(error, Interrupted) else None)
-    rollout.finish(_record(rollout, measured, error))
-    return measured
+    return prober.stop(grace=2 if isinstance(error, Interrupted) else None)
+
+
+def _finish(rollout: Rollout, measured: Report, error: BaseException | None) -> BaseException | None:
+    """Write history and unlock; a lock that stayed is worth an error of its own, unless there is a worse one."""
+    try:
+        rollout.finish(_record(rollout, measured, error))
+    except Unsettled as stayed:
+        if error is None:
+            return stayed
+        rollout.emit("finish", "", {"event": "phase", "what": str(stayed.message)})
+    return error
 
 
 def _record(rollout: Rollout, measured: Report, error: BaseException | None) -> dict[str, Any]:
@@ -206,12 +233,11 @@ def _conclude(rollout: Rollout, face: Plain, measured: Report, error: BaseExcept
         face.say(summary.requests(measured))
     face.say(f"log: {face.log}")
     face.close()
-    if isinstance(error, GaplessError) or error is None:
-        if measured.lost and not isinstance(error, Unsettled):
-            raise Unsettled("\n".join(filter(None, [str(error or ""), f"{measured.lost} of {measured.sent} requests were lost; see the lines above."])))
-        if error is None:
-            return
-    raise error
+    if measured.lost and (error is None or isinstance(error, GaplessError)):
+        before = f"{error.message}\n" if isinstance(error, GaplessError) else ""
+        raise Unsettled(f"{before}{measured.lost} of {measured.sent} requests were lost; see the lines above.")
+    if error:
+        raise error
 
 
 def _commit(chosen: Targets, options: Options) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,15 +44,20 @@ class Fleet:
         self.gateways = Gateways()
         self.lines = {name: Line(name, ssh, self.gateways) for name, ssh in hosts.items()}
         self.emit = emit
+        self.stopping = threading.Event()  # set by an interrupt or a failure: nothing new may begin
 
     def open(self) -> None:
         """Log in everywhere at once; raise one PreflightFailed that names every host out of reach."""
-        reasons = self.together(self._try_open, self.lines)
-        failed = [f"  {name}: {why}" for name, why in reasons.items() if why]
+        failed = self.open_what_can_be()
         if failed:
             self.close()
-            told = "\n".join(failed)
+            told = "\n".join(f"  {name}: {why}" for name, why in failed.items())
             raise PreflightFailed(f"{len(failed)} of {len(self.lines)} hosts can't be worked on; nothing was touched.\n{told}")
+
+    def open_what_can_be(self) -> dict[str, str]:
+        """Log in wherever there is no living connection; return host to reason where that failed."""
+        closed = [name for name, line in self.lines.items() if not line.alive]
+        return {name: why for name, why in self.together(self._try_open, closed).items() if why}
 
     def _try_open(self, name: str) -> str:
         try:
@@ -71,8 +77,8 @@ class Fleet:
         return outcome
 
     def each(self, phase: str, scripts: Mapping[str, Iterable[Step]]) -> dict[str, Outcome]:
-        """Send each host its script, all at once; return their outcomes."""
-        return self.together(lambda name: self.run(phase, name, scripts[name]), scripts)
+        """Send each host its script, all at once; return their outcomes. An interrupt hangs up, which ends the scripts."""
+        return self.together(lambda name: self.run(phase, name, scripts[name]), scripts, self.hang_up)
 
     def reopen(self, host: str) -> bool:
         """Try for a while to get back to a host whose link was lost."""
@@ -84,15 +90,36 @@ class Fleet:
             time.sleep(2)
         return False
 
-    def together(self, work: Callable[[str], Any], names: Iterable[str]) -> dict[str, Any]:
-        """Do the work for all names at once, one thread each; return results in the order of names."""
+    def together(self, work: Callable[[str], Any], names: Iterable[str], interrupted: Callable[[], None] | None = None) -> dict[str, Any]:
+        """
+        Do the work for all names at once, one thread each; return results in the order of names.
+
+        On Ctrl-C: set `stopping`, so that nothing new begins, call `interrupted`, and wait for what is in hand. On a
+        second one leave at once.
+        """
         names = list(names)
         if not names:
             return {}
-        with ThreadPoolExecutor(max_workers=len(names)) as pool:
-            return dict(zip(names, pool.map(work, names), strict=True))
+        pool = ThreadPoolExecutor(max_workers=len(names))
+        try:
+            futures = {name: pool.submit(work, name) for name in names}
+            try:
+                wait(futures.values())
+            except KeyboardInterrupt:
+                self.stopping.set()
+                if interrupted:
+                    interrupted()
+                wait(futures.values())
+                raise
+            return {name: future.result() for name, future in futures.items()}
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    def close(self) -> None:
+    def hang_up(self) -> None:
+        """Close every connection: scripts that carry the dead-man's stdin end on their hosts."""
         for line in self.lines.values():
             line.close()
+
+    def close(self) -> None:
+        self.hang_up()
         self.gateways.close()

@@ -12,7 +12,8 @@ from .errors import RunFailed, Unsettled, UsageError
 from .fleet import Fleet
 from .plan import Facts
 from .report.summary import table
-from .values import Group, Host, Targets
+from .transport import Outcome
+from .values import Group, Host, Process, Targets
 
 
 class Look:
@@ -24,7 +25,13 @@ class Look:
         balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in targets.groups if group.balancer}
         self.fleet = Fleet({**{host.name: host.ssh for host in targets.hosts}, **balancers}, lambda *_: None)
         self.hosts = {host.name: host for host in targets.hosts}
-        self.fleet.open()
+        self.unreachable = self.fleet.open_what_can_be()
+
+    def each(self, phase: str, steps: Callable[[Host], list[Step]]) -> dict[str, Outcome]:
+        """Send every host that can be reached its script; for the others the outcome says why not."""
+        reached = {name: steps(host) for name, host in self.hosts.items() if name not in self.unreachable}
+        outcomes = self.fleet.each(phase, reached)
+        return {name: outcomes.get(name) or Outcome(None, tail=[self.unreachable[name]]) for name in self.hosts}
 
     def close(self) -> None:
         self.fleet.close()
@@ -33,7 +40,7 @@ class Look:
 
     def status(self) -> None:
         """Print a line per host; raise when a host is not what its link says, so that scripts can ask too."""
-        outcomes = self.fleet.each("status", {name: self.facts_steps(host) for name, host in self.hosts.items()})
+        outcomes = self.each("status", self.facts_steps)
         rotation = self.rotation()
         rows, drifts = [], []
         for name, outcome in outcomes.items():
@@ -42,8 +49,9 @@ class Look:
                 rows.append([name, "?", "?", "?", rotation.get(name, "-"), "can't be read: " + "; ".join(outcome.tail[-2:])])
                 drifts.append(name)
                 continue
-            drift = drifted(self.hosts[name], facts)
-            rows.append([name, linked(facts), running(facts), healthy(facts), rotation.get(name, "no balancer"), "; ".join(drift) or "ok"])
+            seen = rotation.get(name, "no balancer")
+            drift = drifted(self.hosts[name], facts, seen)
+            rows.append([name, linked(facts), running(facts), healthy(facts), seen, "; ".join(drift) or "ok"])
             drifts += [name] if drift else []
         self.say(table(["host", "current", "running", "healthy", "rotation", "state"], rows))
         if drifts:
@@ -57,13 +65,16 @@ class Look:
         """Ask each balancer once how it sees the servers; return host name to its words."""
         seen: dict[str, str] = {}
         for group in self.targets.groups:
-            if group.balancer:
-                seen |= self.rotation_of(group)
+            seen |= self.rotation_of(group)
         return seen
 
     def rotation_of(self, group: Group) -> dict[str, str]:
-        assert group.balancer is not None
-        outcome = self.fleet.run("status", f"balancer {group.balancer.host}", [Step("rotation", balancer.rotation(group.balancer))])
+        front = group.balancer
+        if front is None:
+            return {}
+        if f"balancer {front.host}" in self.unreachable:
+            return {host.name: f"? ({front.host} can't be reached)" for host in group.hosts}
+        outcome = self.fleet.run("status", f"balancer {front.host}", [Step("rotation", balancer.rotation(front))])
         status = {event["name"]: event["status"] for event in outcome.events if event["event"] == "server"}
         return {host.name: in_rotation(status.get(host.server, "unknown to it")) for host in group.hosts}
 
@@ -73,12 +84,12 @@ class Look:
         """Print who holds the lock of each host."""
         self.say(table(["host", "lock", "who", "doing", "since", "run"], [self.lock_row(*item) for item in self.owners().items()]))
 
-    def owners(self) -> dict[str, Mapping[str, Any] | None | bool]:
+    def owners(self) -> dict[str, Mapping[str, Any] | bool | None]:
         """Return host to owner record; None for a record that can't be read, False for a free lock."""
-        outcomes = self.fleet.each("lock", {name: [Step("lock", lock.show(host.app.root))] for name, host in self.hosts.items()})
-        return {name: held["owner"] if (held := outcome.last("held")) else None if not outcome.ok else False for name, outcome in outcomes.items()}
+        outcomes = self.each("lock", lambda host: [Step("lock", lock.show(host.app.root))])
+        return {name: owner_of(outcome) for name, outcome in outcomes.items()}
 
-    def lock_row(self, name: str, owner: Mapping[str, Any] | None | bool) -> list[str]:
+    def lock_row(self, name: str, owner: Mapping[str, Any] | bool | None) -> list[str]:
         if owner is False:
             return [name, "free", "-", "-", "-", "-"]
         if not isinstance(owner, Mapping):
@@ -93,7 +104,7 @@ class Look:
         owners = self.owners()
         mine = {name for name, owner in owners.items() if isinstance(owner, Mapping) and owner["run"] == run}
         if not mine:
-            raise UsageError(f"no host named here is locked by run {run}; `fab lock --hosts {self.targets.selector}` shows who holds what")
+            raise UsageError(f"no host named here is locked by run {run}; see: fab lock --hosts {self.targets.selector}")
         outcomes = self.fleet.each("unlock", {name: [Step("unlock", lock.drop(self.hosts[name].app.root, run))] for name in mine})
         if bad := [name for name, outcome in outcomes.items() if not outcome.ok]:
             raise RunFailed(f"{', '.join(bad)}: the lock could not be removed")
@@ -103,6 +114,20 @@ class Look:
 def in_rotation(status: str) -> str:
     """Read HAProxy's status; "UP 2/3" still takes traffic."""
     return "in" if status.startswith(("UP", "no check")) else f"OUT ({status})"
+
+
+def owner_of(outcome: Outcome) -> Mapping[str, Any] | bool | None:
+    held = outcome.last("held")
+    if held:
+        return held["owner"]  # type: ignore[no-any-return]
+    return False if outcome.ok else None
+
+
+def miscounted(process: Process, facts: Facts) -> str:
+    """Compare the workers that run with those that hosts.yaml wants."""
+    wanted = facts["cpus"] if process.instances == "max" else process.instances
+    count = sum(item["name"] == process.name for item in facts["processes"])
+    return "" if count == wanted else f"{process.name}: {count} of {wanted} workers"
 
 
 def linked(facts: Facts) -> str:
@@ -127,8 +152,8 @@ def well(item: Mapping[str, Any]) -> bool:
     return item["status"] == "online" and item["state"] == "open" and (item["health"] is None or item["health"]["status"] == 200)
 
 
-def drifted(host: Host, facts: Facts) -> list[str]:
-    """Name each way in which this host is not what its link says."""
+def drifted(host: Host, facts: Facts, rotation: str) -> list[str]:
+    """Name each way in which this host is not what its link and hosts.yaml say."""
     found = []
     if facts["trouble"]:
         found.append(facts["trouble"])
@@ -138,8 +163,9 @@ def drifted(host: Host, facts: Facts) -> list[str]:
     if wrong:
         found.append(f"drift: runs {', '.join(sorted(wrong))}")
     found += [f"worker {item['id']} is {item['status']}, {item['state'] or 'not gated'}" for item in facts["processes"] if not well(item)]
-    if facts["current"]["state"] == "ok" and not facts["processes"]:
-        found.append("nothing runs")
+    if facts["current"]["state"] == "ok":
+        found += [text for process in host.app.processes if (text := miscounted(process, facts))]
+        found += ["out of rotation"] if rotation.startswith("OUT") else []
     found += [f"{name} runs with its last good env file: the one in shared/ made it fail; mend it and reload" for name in facts["pinned"]]
     found += [f"pid {stray['pid']} runs {stray['release']}, unknown to PM2" for stray in facts["strays"]]
     return found

@@ -175,10 +175,13 @@ def driver(host: Host, group: Group, facts: Facts, release: str, lock: str, drai
     """Describe one host's reload to its driver; `bad` names a release that failed elsewhere and must not be gone back to."""
     deadline, kill = timing(group)
     return {
-        "lock": lock, "release": release, "bad": bad, "progress_ms": _ms(group.update.progress_deadline), "pm2": facts["pm2"], "drained": drained, "allow_downtime": downtime,
+        "lock": lock, "release": release, "bad": bad, "pm2": facts["pm2"], "drained": drained, "allow_downtime": downtime,
+        "progress_ms": _ms(group.update.progress_deadline),
         "min_healthy_ms": _ms(group.update.min_healthy_time), "healthy_deadline_ms": deadline, "kill_timeout_ms": kill,
         "processes": {
-            each.name: {"instances": each.instances, "exec_mode": each.exec_mode, "port": each.port, "env_file": each.env_file}
+            each.name: {
+                "instances": each.instances, "exec_mode": each.exec_mode, "port": each.port, "env_file": each.env_file,
+            }
             for each in host.app.processes
         },
     }

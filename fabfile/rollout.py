@@ -12,21 +12,22 @@ import json
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from . import plan
+from . import plan, probe
 from .commands import balancer, journal, lock, node, pm2, releases
-from .commands.shell import Step
+from .commands.shell import Step, softly
 from .errors import LockHeld, PreflightFailed, RunFailed, Unsettled
 from .fleet import Emit, Fleet
 from .plan import Facts, Options
 from .transport import Outcome
 from .values import Balancer, Group, Host, Targets
+
+PROBE_LIMIT = 15.0  # seconds until the new release must have answered through the balancer
 
 
 @dataclass
@@ -41,20 +42,24 @@ class Reloaded:
     out_of_rotation: str = ""
 
 
+def new_id() -> str:
+    """Name a run: when it began here, and chance, for two may begin in the same second."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+
+
 class Rollout:
     """Hold one run over the targets; the verbs call its phases in order."""
 
-    def __init__(self, targets: Targets, options: Options, commit: str, emit: Emit, mark: Callable[[str], None]) -> None:
+    def __init__(self, run: str, targets: Targets, options: Options, commit: str, emit: Emit, mark: Callable[[str], None]) -> None:
+        self.id = run
         self.targets = targets
         self.options = options
         self.commit = commit
         self.emit = emit
         self.mark = mark                      # tells the prober what is going on now
-        self.id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         self.release = ""
         self.facts: dict[str, Facts] = {}
         self.reloaded: dict[str, Reloaded] = {}
-        self.stop = threading.Event()
         self.groups = {host.name: group for group in targets.groups for host in group.hosts}
         self.hosts = {host.name: host for host in targets.hosts}
         balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in targets.groups if group.balancer}
@@ -67,13 +72,13 @@ class Rollout:
         self.begin("claim", "lock, facts")
         self.fleet.open()
         first, *rest = sorted(self.hosts)
-        # The first host in order decides between two deployers; the others follow together.
-        outcomes = self.fleet.each("claim", {first: self.claim_steps(first)})
-        if outcomes[first].ok:
-            outcomes |= self.fleet.each("claim", {name: self.claim_steps(name) for name in rest})
         try:
+            # The first host in order decides between two deployers; the others follow together.
+            outcomes = self.fleet.each("claim", {first: self.claim_steps(first)})
+            if outcomes[first].last("held") is None:
+                outcomes |= self.fleet.each("claim", {name: self.claim_steps(name) for name in rest})
             self.judge(outcomes)
-        except Exception:
+        except BaseException:
             self.unlock()
             raise
 
@@ -107,8 +112,6 @@ class Rollout:
         if problems:
             told = "\n".join(f"  {name}: {text}" for name, texts in problems.items() for text in texts)
             raise PreflightFailed(f"{len(problems)} of {len(self.hosts)} hosts are not fit for it; nothing was touched.\n{told}")
-        if len(outcomes) < len(self.hosts):
-            raise PreflightFailed("the first host could not be claimed; nothing was touched.")
 
     # ------------------------------------------------------------------ build
 
@@ -148,10 +151,12 @@ class Rollout:
         outcome = self.detached("migrate", host, "migrate", self.id, work)
         end = outcome.last("done", "broken")
         if end is None:
-            raise Unsettled(self.told("migrate", {host.name: outcome}, "Whether the migration ran is UNKNOWN. No host was switched."))
+            unknown = "Whether the migration ran is UNKNOWN. No host was switched."
+            raise Unsettled(self.told("migrate", {host.name: outcome}, unknown))
         if end["event"] == "broken":
             outcome.tail = [end["why"], *end["lines"]]
-            raise RunFailed(self.told("migrate", {host.name: outcome}, "No host was switched. What the migration changed before it failed stays."))
+            stays = "No host was switched. What the migration changed before it failed stays."
+            raise RunFailed(self.told("migrate", {host.name: outcome}, stays))
 
     # ------------------------------------------------------------------ which release
 
@@ -175,9 +180,10 @@ class Rollout:
     def newest(self, name: str) -> str:
         """Return the release of this name, or the newest, that is complete on every host."""
         whole = [{each["id"] for each in facts["releases"] if each["complete"] and not each["bad"]} for facts in self.facts.values()]
-        common = sorted(set.intersection(*whole))
+        common = sorted(set.intersection(*whole), key=plan.number)
         if name and name not in common:
-            raise PreflightFailed(f"{name} is not a complete release on every host; there are: {', '.join(common) or 'none'}. Nothing was touched.")
+            there = ", ".join(common) or "none"
+            raise PreflightFailed(f"{name} is not a complete release on every host; there are: {there}. Nothing was touched.")
         if not common:
             raise PreflightFailed("no release is complete on every host; nothing was touched. Next:  fab build")
         return name or common[-1]
@@ -192,8 +198,6 @@ class Rollout:
         def in_waves(name: str) -> None:
             group = groups[name]
             for wave in plan.waves(group.hosts, self.options.max_parallel or group.update.max_parallel):
-                if self.stop.is_set():
-                    return
                 self.wave(group, wave, release)
 
         if self.options.one_group_at_a_time:
@@ -206,46 +210,79 @@ class Rollout:
             self.after_failure(failed)
 
     def wave(self, group: Group, hosts: Iterable[Host], release: Mapping[str, str | None]) -> None:
+        """Reload some hosts of a group together, if nothing has failed or been interrupted yet."""
         by_name = {host.name: host for host in hosts}
-        ends = self.fleet.together(lambda name: self.reload_host(group, by_name[name], str(release[name]), self.id), by_name)
-        self.reloaded |= ends
-        if any(end.state != "new" for end in ends.values()):
-            self.stop.set()
 
-    def reload_host(self, group: Group, host: Host, release: str, run: str) -> Reloaded:
+        def one(name: str) -> None:
+            self.reloaded[name] = Reloaded("unknown", why="its reload goes on by itself on the host")
+            self.reloaded[name] = self.reload_host(group, by_name[name], str(release[name]), self.id)
+
+        if self.fleet.stopping.is_set():
+            return
+        self.fleet.together(one, by_name)
+        if any(self.reloaded[name].state != "new" for name in by_name):
+            self.fleet.stopping.set()
+
+    def reload_host(self, group: Group, host: Host, release: str, run: str, bad: str | None = None) -> Reloaded:
         """Drain, reload, restore, probe: one host's way through a wave."""
         self.mark(f"reload {host.name}")
-        drained = False
-        if group.balancer:
-            outcome = self.balance("drain", group, host, balancer.drain(group.balancer, host.server, group.update.drain_timeout))
-            if not outcome.ok:
-                return Reloaded("untouched", why=f"could not be drained: {last_words(outcome)}")
-            drained = outcome.last("drained") is not None
-        work = plan.driver(host, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime)
+        if group.balancer is None:
+            return self.drive(group, host, release, run, drained=False, bad=bad)
+        drain = Step("drain", balancer.drain(group.balancer, host.server, group.update.drain_timeout))
+        outcome = self.balance(group.balancer, host, drain)
+        if not outcome.ok:
+            end = Reloaded("untouched", why=f"could not be drained: {last_words(outcome)}")
+            return self.put_back(group.balancer, host, end)
+        end = self.drive(group, host, release, run, drained=outcome.last("alone") is None, bad=bad)
+        if outcome.last("drained") is None:
+            return end
+        if end.state == "unknown":
+            end.out_of_rotation = "its state is not known to be good, so it was left drained"
+            return end
+        return self.probed(group.balancer, host, self.put_back(group.balancer, host, end))
+
+    def drive(self, group: Group, host: Host, release: str, run: str, drained: bool, bad: str | None) -> Reloaded:
+        """Have the host's driver reload it, and read how that ended."""
+        work = plan.driver(host, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime, bad)
         end = ended(self.detached("reload", host, "driver", run, work))
         end.now = release if end.state == "new" else end.was
-        if drained and end.state in ("new", "old", "untouched"):
-            outcome = self.balance("restore", group, host, balancer.restore(group.balancer, host.server))  # type: ignore[arg-type]
-            if not outcome.ok:
-                end.out_of_rotation = last_words(outcome)
-                end.state = "unknown"
-                end.why = end.why or f"could not be put back into rotation: {last_words(outcome)}"
-        elif drained:
-            end.out_of_rotation = "its state is not known to be good, so it was left drained"
         return end
 
-    def balance(self, phase: str, group: Group, host: Host, command: Any) -> Outcome:
+    def put_back(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
+        """Put a host back into rotation, or say that it is out."""
+        outcome = self.balance(front, host, Step("restore", balancer.restore(front, host.server)))
+        if not outcome.ok:
+            end.out_of_rotation = last_words(outcome)
+            end.why = end.why or f"could not be put back into rotation: {last_words(outcome)}"
+            end.state = "unknown"
+        return end
+
+    def probed(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
+        """See the new release answer through the balancer, as a client would."""
+        if end.state != "new" or not front.url:
+            return end
+        url, name = self.through(front, _route(host))
+        why = probe.answers(url, name, host.app.header, str(end.now), PROBE_LIMIT)
+        if why:
+            end.state, end.why = "unknown", why
+        return end
+
+    def balance(self, front: Balancer, host: Host, step: Step) -> Outcome:
         """Speak to the balancer's host about one server; events carry the server's host as their own."""
-        assert group.balancer is not None
-        outcome = self.fleet.run(phase, f"balancer {group.balancer.host}", [Step(f"{phase} {host.server}", command)])
-        self.emit(phase, host.name, {"event": phase, "ok": outcome.ok, "alone": outcome.last("alone") is not None, "seconds": outcome.seconds})
+        name = f"balancer {front.host}"
+        outcome = self.fleet.run(step.name, name, [step])
+        if outcome.code is None and self.fleet.reopen(name):  # both orders may be given twice
+            outcome = self.fleet.run(step.name, name, [step])
+        said = outcome.last("drained", "alone", "maintenance", "restored") or {"event": "failed"}
+        self.emit(step.name, host.name, {"event": step.name, "ok": outcome.ok, "said": said["event"], "seconds": outcome.seconds})
         return outcome
 
     def detached(self, phase: str, host: Host, script: str, run: str, work: Mapping[str, Any]) -> Outcome:
         """Start work that outlives our link, and follow it to its final event; if the link dies, come back and ask."""
         tools = Step("tools", node.tools(self.facts[host.name]["path"]))
         root = host.app.root
-        outcome = self.fleet.run(phase, host.name, [tools, Step("install", pm2.install(root)), Step(script, pm2.start(root, run, script, work))])
+        install = Step("install", pm2.install(root))
+        outcome = self.fleet.run(phase, host.name, [tools, install, Step(script, pm2.start(root, run, script, work))])
         while outcome.code is None and self.fleet.reopen(host.name):
             outcome = self.fleet.run(phase, host.name, [tools, Step(script, pm2.follow(root, run, script))])
         return outcome
@@ -264,19 +301,23 @@ class Rollout:
         return update.auto_revert and update.on_failure == "rollback_all" and self.reloaded[name].was is not None
 
     def take_back(self, names: Iterable[str]) -> None:
+        """Return these hosts to what they ran before, in the same waves as forward."""
         back = set(names)
-        groups = {group.name: [host for host in group.hosts if host.name in back] for group in self.targets.groups}
+        self.fleet.stopping.clear()
+
+        def one(name: str) -> None:
+            group, host = self.groups[name], self.hosts[name]
+            was, failed = str(self.reloaded[host.name].was), self.reloaded[host.name].now
+            end = self.reload_host(group, host, was, f"{self.id}-back", bad=failed)
+            end.state, end.was = "old" if end.state == "new" else "unknown", was
+            self.reloaded[host.name] = end
 
         def in_waves(name: str) -> None:
             group = next(each for each in self.targets.groups if each.name == name)
-            for wave in plan.waves(groups[name], group.update.max_parallel):
-                for host in wave:
-                    was = self.reloaded[host.name].was
-                    end = self.reload_host(group, host, str(was), f"{self.id}-back")
-                    end.state = "old" if end.state == "new" else "unknown"
-                    self.reloaded[host.name] = end
+            for wave in plan.waves([host for host in group.hosts if host.name in back], group.update.max_parallel):
+                self.fleet.together(one, [host.name for host in wave])
 
-        self.fleet.together(in_waves, groups)
+        self.fleet.together(in_waves, [group.name for group in self.targets.groups])
 
     def verdict(self, failed: Mapping[str, Reloaded]) -> RunFailed | Unsettled:
         states = {end.state for end in self.reloaded.values()}
@@ -292,23 +333,30 @@ class Rollout:
     # ------------------------------------------------------------------ finish
 
     def finish(self, record: Mapping[str, Any]) -> None:
-        """Prune, append to the history, unlock; always, whatever came before."""
-        self.begin("finish", "prune, history, unlock")
-        self.fleet.each("finish", {name: self.finish_steps(self.hosts[name], record) for name in self.facts})
+        """Append to the history, unlock, prune; always, whatever came before. Raise Unsettled where a lock may have stayed."""
+        self.begin("finish", "history, unlock, prune")
+        self.fleet.open_what_can_be()
+        reached = [name for name in self.facts if self.fleet.lines[name].alive]
+        outcomes = self.fleet.each("finish", {name: self.finish_steps(self.hosts[name], record) for name in reached})
         self.fleet.close()
+        stayed = [name for name in self.facts if name not in outcomes or not outcomes[name].ok]
+        if stayed:
+            raise Unsettled(f"{', '.join(stayed)}: could not be unlocked.\nNext:  fab unlock --hosts {','.join(stayed)} --id {self.id}")
 
     def finish_steps(self, host: Host, record: Mapping[str, Any]) -> list[Step]:
         app, facts = host.app, self.facts[host.name]
         gone = plan.doomed(facts, app.keep_releases, [self.release])
         return [
-            Step("history", journal.append(app.root, record)),
-            Step("prune", releases.prune(app.root, gone)),
+            Step("history", softly(journal.append(app.root, record))),
             Step("unlock", lock.drop(app.root, self.id)),
+            Step("prune", softly(releases.prune(app.root, gone))),
         ]
 
     def unlock(self) -> None:
         """Give back what was claimed, and nothing that is another's."""
-        self.fleet.each("unlock", {name: [Step("unlock", lock.drop(host.app.root, self.id))] for name, host in self.hosts.items()})
+        self.fleet.open_what_can_be()
+        reached = [host for name, host in self.hosts.items() if self.fleet.lines[name].alive]
+        self.fleet.each("unlock", {host.name: [Step("unlock", lock.drop(host.app.root, self.id))] for host in reached})
         self.fleet.close()
 
     # ------------------------------------------------------------------ measuring
@@ -378,8 +426,8 @@ def told_lock(held: Mapping[str, Mapping[str, Any] | None]) -> str:
         if owner is None:
             lines.append(f"{name}: locked by an unknown owner (its record is empty)")
             continue
-        age = int(time.time() - owner["at"])
-        lines.append(f"{name}: {owner['who']}@{owner['from']} has been at {owner['verb']} for {age} s (run {owner['run']}, pid {owner['pid']})")
+        who, age = f"{owner['who']}@{owner['from']}", int(time.time() - owner["at"])
+        lines.append(f"{name}: {who} has been at {owner['verb']} for {age} s (run {owner['run']}, pid {owner['pid']})")
     lines.append("Nothing was changed. Wait for it; if it is dead: fab unlock --hosts ... --id RUN")
     return "\n".join(lines)
 
@@ -390,7 +438,7 @@ def ended(outcome: Outcome) -> Reloaded:
     was = begin["from"] if begin else None
     end = outcome.last("done", "reverted", "broken", "lost")
     if end is None or end["event"] == "lost":
-        return Reloaded("unknown", was, why="its driver is gone without a final word" if end else f"no answer: {last_words(outcome)}")
+        return Reloaded("unknown", was, why=f"its driver: {end['why']}" if end else f"no answer: {last_words(outcome)}")
     if end["event"] == "done":
         return Reloaded("new", was)
     state = {"reverted": "untouched" if end.get("untouched") else "old", "broken": "unknown"}[end["event"]]
@@ -400,7 +448,9 @@ def ended(outcome: Outcome) -> Reloaded:
 
 def told_state(end: Reloaded) -> str:
     text = {
-        "new": f"runs {end.now}, healthy", "old": f"is back on {end.was}, healthy", "untouched": "was not changed",
-        "unknown": "UNKNOWN, look at it",
+        "new": f"runs {end.now}, healthy",
+        "old": f"is back on {end.was}, healthy" if end.was else "runs nothing: this was its first release",
+        "untouched": "was not changed",
+        "unknown": f"UNKNOWN: {end.why}",
     }[end.state]
     return f"{text}; OUT OF ROTATION: {end.out_of_rotation}" if end.out_of_rotation else text

@@ -35,6 +35,7 @@ KEEPALIVE = 15            # seconds between keepalives; a silent drop would hang
 USER_TIMEOUT_MS = 30_000  # unacknowledged bytes older than this end the connection
 HANDSHAKES = 10           # at once; sshd's MaxStartups (10:30:100) drops logins at random beyond
 TAIL_LINES = 40
+CHANNELS = 8              # at once on one connection; sshd's MaxSessions is 10
 LINE_LIMIT = 65_536       # characters kept of a line without end
 EVENT_LIMIT = 8_388_608   # of a line that is meant for us: a host with many workers has much to tell
 
@@ -67,7 +68,7 @@ class Outcome:
 
 
 class Line:
-    """Keep one verified connection for the whole run; one thread uses it at a time."""
+    """Keep one verified connection for the whole run; several scripts may run on it side by side."""
 
     def __init__(self, name: str, ssh: Ssh, gateways: Gateways | None = None, timeout: float = CONNECT_TIMEOUT) -> None:
         self.name = name
@@ -75,7 +76,7 @@ class Line:
         self.timeout = timeout
         self.gateways = gateways or Gateways()
         self.connection: fabric.Connection | None = None
-        self._busy = threading.Lock()
+        self._channels = threading.BoundedSemaphore(CHANNELS)
 
     def open(self) -> None:
         """Connect and log in, three tries; raise Unreachable."""
@@ -101,7 +102,7 @@ class Line:
             raise RuntimeError(f"{self.name}: run before open")
         begun = time.monotonic()
         outcome = Outcome(code=None)
-        with self._busy:
+        with self._channels:
             try:
                 self._exchange(text, mark, heard, outcome)
             except (paramiko.SSHException, OSError, EOFError) as err:
@@ -114,7 +115,7 @@ class Line:
         channel = self.connection.transport.open_session(timeout=self.timeout)
         try:
             channel.set_combine_stderr(True)
-            channel.exec_command("exec sh -s")  # noqa: S601 (a constant)
+            channel.exec_command("exec sh -s")
             channel.sendall(text.encode())
             tail: deque[str] = deque(maxlen=TAIL_LINES)
             for line in _lines(channel, mark):
@@ -129,6 +130,12 @@ class Line:
             outcome.code = channel.exit_status if channel.exit_status >= 0 else None
         finally:
             channel.close()
+
+    @property
+    def alive(self) -> bool:
+        """Say whether the connection is up, as far as is known here."""
+        transport = self.connection.client.get_transport() if self.connection else None
+        return transport is not None and transport.is_active()
 
     def close(self) -> None:
         """Hang up; a script that still runs and carries the dead-man's stdin ends with it."""
@@ -243,7 +250,7 @@ def _hop(text: str, ssh: Ssh) -> Ssh:
 def _jumps(ssh: Ssh, found: _Resolved) -> str:
     """Give the ProxyJump of a host; one that leads to the host itself (under `Host *`) means none."""
     jumps: str = found.entry.get("proxyjump", "none")
-    if jumps.lower() == "none" or _address(_hop(jumps.split(",")[-1], ssh)) == _address(ssh):
+    if jumps.lower() == "none" or _address(_hop(jumps.rsplit(",", maxsplit=1)[-1], ssh)) == _address(ssh):
         return ""
     return jumps
 
@@ -311,6 +318,7 @@ def _trust(connection: fabric.Connection, ssh: Ssh, entry: dict[str, Any]) -> No
     if ssh.host_key:
         name = _known_name(connection)
         pinned = HostKeyEntry.from_line(f"{name} {ssh.host_key}")
+        assert pinned is not None  # the inventory has checked its form
         client.get_host_keys().add(name, pinned.key.get_name(), pinned.key)
         return
     for file in entry.get("userknownhostsfile", "~/.ssh/known_hosts").split():
@@ -351,6 +359,7 @@ def _why(err: Exception, ssh: Ssh, timeout: float) -> str:
         return f"the jump host can't reach {where}: {err.text}."
     if isinstance(err, ConnectionRefusedError):
         return f"connection refused at {where}: is sshd running there?"
-    if isinstance(err, TimeoutError) or isinstance(err.__context__, TimeoutError) or re.search("[Tt]imeout|timed out|No existing session", text):
+    late = isinstance(err, TimeoutError) or isinstance(err.__context__, TimeoutError)
+    if late or re.search("[Tt]imeout|timed out|No existing session", text):
         return f"no answer from {where} within {timeout:.0f} s."
     return f"{where}: {text or type(err).__name__}"

@@ -134,7 +134,7 @@ def _mark_at(before: str) -> Mark:
 
 def _parse(text: str, composer: _Composer) -> None:
     # Imported here: a command that reads no inventory must not pay for YAML.
-    import yaml  # noqa: PLC0415
+    import yaml
 
     stop = composer.findings.stop
     try:

@@ -104,7 +104,7 @@ def test_a_group_without_http_has_no_health() -> None:
 def test_the_lab_is_an_app_of_its_own_found_from_the_files_directory() -> None:
     lab = load(EXAMPLE).groups[2]
     shop = lab.hosts[0].app
-    assert (shop.name, shop.root, shop.repo) == ("shop", "~/shop", str(EXAMPLE.parent / ".lab/shop.git"))
+    assert (shop.name, shop.root, shop.repo) == ("shop", "~/shop", str(EXAMPLE.parent / ".lab/repo.git"))
     assert (shop.shared_files, shop.shared_dirs) == ((".env",), ())
     assert lab.hosts[0].ssh == Ssh("lab1", ssh_config=str(EXAMPLE.parent / ".lab/ssh_config"))
     assert lab.balancer == Balancer(

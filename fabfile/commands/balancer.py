@@ -28,7 +28,13 @@ others_up() { haproxy "$1" "show stat" | awk -F, -v b="$2" -v s="$3" \
 drain() { # socket backend server limit-seconds
     row=$(server_row "$1" "$2" "$3")
     [ -n "$row" ] || fail "HAProxy has no server $2/$3, or no socket at $1" "Name it as HAProxy does: server: in hosts.yaml"
-    case $row in *' UP'* | *' no check'*)
+    case $row in
+    # Somebody's decision, not ours: we only ever set drain.
+    *' MAINT'*)
+        say '{"event":"maintenance"}'
+        return
+        ;;
+    *' UP'* | *' no check'*)
         if [ "$(others_up "$1" "$2" "$3")" -eq 0 ]; then
             say '{"event":"alone"}'
             return
@@ -74,7 +80,8 @@ def drain(balancer: Balancer, server: str, limit: float) -> Shell:
     """
     Give the server no new sessions and wait until it has none, `limit` seconds at most.
 
-    Reports `drained`, or `alone` when it is the last one up: draining it would be the outage.
+    Reports `drained`; or `alone` when it is the last one up, where draining would be the outage; or `maintenance` when a person has
+    taken it out.
     """
     return call("drain", path(balancer.socket), cmd(balancer.backend, server, int(limit)))
 

@@ -12,18 +12,9 @@ append_history() { # root line
     mkdir -p -m 700 "$1/.gapless"
     printf '%s\n' "$2" >>"$1/.gapless/history.jsonl"
 }
-read_history() { # root count
-    # A line cut short by a full disk or a crash is left out.
-    tail -n "$2" "$1/.gapless/history.jsonl" 2>/dev/null | grep -x '{.*}' | while read -r line; do say "{\"event\":\"run\",\"run\":$line}"; done
-}
 """
 
 
 def append(root: str, record: Mapping[str, object]) -> Shell:
     """Append a run to the host's history."""
     return call("append_history", path(root), cmd(json.dumps(dict(record))))
-
-
-def read(root: str, count: int) -> Shell:
-    """Report the last `count` runs, oldest first, as events `run`."""
-    return call("read_history", path(root), cmd(count))

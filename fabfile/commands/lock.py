@@ -8,6 +8,15 @@ LIBRARY = r"""
 lock_owner() { # root; a record cut short by a full disk is no record
     head -n 1 "$1/.gapless/lock/owner.json" 2>/dev/null | grep -x '{.*}' || echo null
 }
+living_work() { # root; names a driver or a migration that outlived its deployer
+    for file in "$1"/.gapless/runs/*/*.pid; do
+        [ -f "$file" ] || continue
+        read -r pid started <"$file" || true
+        now=$(sed 's/^.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d ' ' -f 20)
+        if [ -n "$now" ] && [ "$now" = "$started" ]; then echo "$file, pid $pid"; return; fi
+    done
+    return 1
+}
 take_lock() { # root owner-json
     lock=$1/.gapless/lock
     mkdir -p -m 700 "$1/.gapless" || fail "$1/.gapless cannot be made: no write access, or no room"
@@ -16,6 +25,10 @@ take_lock() { # root owner-json
         [ -d "$lock" ] || fail "the lock cannot be taken: $said"
         say "{\"event\":\"held\",\"owner\":$(lock_owner "$1")}"
         exit 3
+    fi
+    if busy=$(living_work "$1"); then
+        rm -rf "$lock"
+        fail "an earlier run is still at work on this host ($busy); it ends by itself, then try again"
     fi
     if ! printf '%s\n' "$2" >"$lock/owner.json" 2>/dev/null || [ ! -s "$lock/owner.json" ]; then
         rm -rf "$lock"

@@ -51,7 +51,8 @@ npm_ci() { # root command
         grep -Eq '"link": *true' package-lock.json; then sh -c "$2"; return; fi
     # Prisma's own install script generates a client from the app's schema into node_modules.
     # dash goes by set -e in here: a missing .npmrc must not end the list.
-    key=$({ cat package.json package-lock.json .npmrc 2>/dev/null || true; find . -name node_modules -prune -o -name '*.prisma' -exec cat {} +
+    key=$({ cat package.json package-lock.json .npmrc 2>/dev/null || true
+        find . -name node_modules -prune -o -name '*.prisma' -exec cat {} +
         node -v; uname -sm; echo "$2"; } | sha256sum | cut -c1-32)
     tree=$1/.gapless/deps/$key
     if [ -d "$tree/node_modules" ]; then
@@ -62,9 +63,11 @@ npm_ci() { # root command
         return
     fi
     sh -c "$2" || return
+    [ -d node_modules ] || return 0
     # Copied, not linked: a later step that edits a file in place must not reach the next release.
     mkdir -p "$tree.new.$$"
-    if copy_tree node_modules "$tree.new.$$/node_modules"; then mv "$tree.new.$$" "$tree" 2>/dev/null || rm -rf "$tree.new.$$"; fi
+    if copy_tree node_modules "$tree.new.$$/node_modules"; then mv "$tree.new.$$" "$tree" 2>/dev/null; fi
+    rm -rf "$tree.new.$$"
     find "$1/.gapless/deps" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} + || true
 }
 copy_tree() { # from to

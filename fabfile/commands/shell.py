@@ -31,6 +31,11 @@ def call(function: str, *arguments: Shell) -> Shell:
     return Shell(" ".join((function, *arguments)))
 
 
+def softly(command: Shell) -> Shell:
+    """Let a command fail without ending the script: what comes after matters more."""
+    return Shell(f"{{ {command}; }} || true")
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """Name one step of a script: the last name that a host reported is where it stands or failed."""

@@ -93,8 +93,10 @@ def _end(data: Mapping[str, Any]) -> str:
 
 
 def _drain(data: Mapping[str, Any]) -> str:
-    if data["alone"]:
+    if data["said"] == "alone":
         return "not drained: no other server is up, so the gate alone keeps its requests"
+    if data["said"] == "maintenance":
+        return "is in maintenance at the balancer, and stays so"
     return f"drained in {data['seconds']:.1f} s" if data["ok"] else "could not be drained"
 
 

@@ -29,7 +29,7 @@ def requests(measured: Any) -> str:
     seen = sorted({release for tally in measured.judged for release in tally.versions})
     lines = [line, f"releases seen by clients: {', '.join(seen) or 'none named itself'}"]
     if measured.lost:
-        lines += [f"  lost: {failure.failure} {failure.status or ''} {failure.kind}, while: {failure.label}" for failure in failures(measured)[:5]]
+        lines += [f"  lost: {each.failure} {each.status or ''} {each.kind}, while: {each.label}" for each in failures(measured)[:5]]
     return "\n".join(lines)
 
 

@@ -163,7 +163,8 @@ async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = 
   const timing = { listen_timeout: 4 * limit + SLACK_MS, kill_timeout: host.plan.kill_timeout_ms, wait_ready: true };
   const retired = truth.rpc(host.pm2, method, { id, env: { current_conf: timing } }, Infinity);
   host.retired.set(id, retired.catch((err) => host.journal.write('note', { text: `PM2 on ${method} ${id}: ${err.message}` })));
-  return opened(host, { id, release, seen, limit, forgive });
+  const refused = retired.then(() => new Promise(() => {}), (err) => Promise.reject(new Refused(`PM2 refused to reload worker ${id}: ${err.message}`)));
+  return Promise.race([opened(host, { id, release, seen, limit, forgive }), refused]);
 }
 
 /** Wait until the old worker of an id has left; PM2 lets it live for two kill_timeouts, and a dead daemon never says so. */

@@ -1,4 +1,3 @@
-# ruff: noqa: S603
 """Keep what is slow to fetch, PM2 and npm's packages, in one cache for all labs of a user."""
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class CacheRefused(RuntimeError):
 
 def cache_dir() -> Path:
     """Return the cache directory, ours alone: $GAPLESS_CACHE or one in /tmp."""
-    path = Path(os.environ.get("GAPLESS_CACHE") or f"/tmp/gapless-cache-{os.getuid()}")  # noqa: S108
+    path = Path(os.environ.get("GAPLESS_CACHE") or f"/tmp/gapless-cache-{os.getuid()}")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_uid != os.getuid():
         raise CacheRefused(f"{path} belongs to uid {path.stat().st_uid}; set GAPLESS_CACHE to a directory of yours")

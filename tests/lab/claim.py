@@ -14,7 +14,7 @@ from .hosts import LabError
 
 def lock_path(name: str) -> Path:
     """Return the lock file; it lies beside the lab's directory, since that comes and goes."""
-    return Path(f"/tmp/gapless-{name}.lock")  # noqa: S108
+    return Path(f"/tmp/gapless-{name}.lock")
 
 
 def take(name: str) -> int:

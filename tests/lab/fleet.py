@@ -1,4 +1,3 @@
-# ruff: noqa: S603
 """Bring a real fleet up on this machine: sshd, PM2 and HAProxy on N hosts, without Docker.
 
     lab = Lab.up("t1", hosts=3)

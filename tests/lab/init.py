@@ -1,4 +1,3 @@
-# ruff: noqa: S603, S607
 """Be the first process of a lab host: start its services, reap its orphans, take all of it along.
 
 Run as `python -I init.py SPEC`; SPEC is a JSON file: {"mounts": [[source, target], …], "tmpfs": [[size, target], …],
@@ -69,7 +68,7 @@ def start(argv: list[str], spec: dict[str, Any]) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=unblock_signals,  # noqa: PLW1509  (this process has one thread)
+            preexec_fn=unblock_signals,
         ).pid
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: S603
 """Make the parts of a lab: directory, repository, keys, configuration, and a running init per host."""
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Ground = Namespaces | Loopback
 
 def lab_dir(name: str) -> Path:
     """Return a lab's directory; it is short, since unix socket paths end at 107 bytes."""
-    return Path(f"/tmp/gapless-{name}")  # noqa: S108
+    return Path(f"/tmp/gapless-{name}")
 
 
 def ground_for(mode: str, name: str, number_: int) -> Ground:
@@ -57,7 +56,7 @@ def free_number(name: str, mode: str) -> int:
 def make_repo(dest: Path) -> None:
     """Build the app's repository and fetch what its releases depend on."""
     try:
-        from .repo import build_repo  # noqa: PLC0415
+        from .repo import build_repo
     except ModuleNotFoundError as missing:
         if missing.name != f"{__package__}.repo":
             raise

@@ -1,4 +1,3 @@
-# ruff: noqa: S603
 """Stand hosts on namespaces: own network, mounts, processes and host name each. Needs root."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: S603
 """Find the programs that a lab needs, and install what is missing where the machine lets us."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: S603
 """The lab itself: what every other live test stands on."""
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def git(repo: Path, *words: str) -> str:
-    return subprocess.run(["git", "-C", str(repo), *words], check=True, capture_output=True, text=True).stdout  # noqa: S603, S607
+    return subprocess.run(["git", "-C", str(repo), *words], check=True, capture_output=True, text=True).stdout
 
 
 def refs(repo: Path) -> str:
