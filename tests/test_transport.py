@@ -278,7 +278,8 @@ def test_any_login_shell_will_do(ground, opened, kind):
     if kind != "noisy" and not shutil.which(kind):
         pytest.skip(f"{kind} is not installed")
     outcome = ran(opened(ground.ssh(kind=kind)), cmd("echo", "it's $HOME"), Shell("exit 4"))
-    assert (outcome.code, [event["name"] for event in outcome.events], outcome.tail[-1]) == (4, ["s0", "s1"], "it's $HOME")
+    assert (outcome.code, [event["name"] for event in outcome.events]) == (4, ["s0", "s1"])
+    assert "it's $HOME" in outcome.tail  # what .bashrc says on stderr may come later
     assert ("Welcome" in "".join(outcome.tail)) == (kind == "noisy")
 
 
