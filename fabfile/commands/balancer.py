@@ -40,7 +40,16 @@ drain() { # socket backend server limit-seconds
             return
         fi ;;
     esac
+    was=$row
     order "$1" "set server $2/$3 state drain"
+    # Two that asked at the same moment both saw each other up; the one that finds nobody now goes back in.
+    case $was in *' UP'* | *' no check'*)
+        if [ "$(others_up "$1" "$2" "$3")" -eq 0 ]; then
+            order "$1" "set server $2/$3 state ready"
+            say '{"event":"alone"}'
+            return
+        fi ;;
+    esac
     calm=0 end=$(($(date +%s) + $4))
     # Three reads in a row: a request may be between the frontend and the server when one is taken.
     while [ $calm -lt 3 ]; do
