@@ -164,6 +164,25 @@ def test_one_whose_only_neighbour_is_drained_is_left_in(one, lb):
     assert lb.status("web1") == "UP"
 
 
+def test_two_that_are_drained_at_the_same_moment_leave_one_in(one, lb):
+    for _ in range(6):
+        pair = [one.start(drain(lb, server)) for server in ("web1", "web2")]
+        said = [process.stdout.read().decode() for process in pair]
+        assert [process.wait(10) for process in pair] == [0, 0]
+        assert any('"alone"' in text for text in said)
+        assert "UP" in (lb.status("web1"), lb.status("web2"))
+        for process in pair:
+            process.stdin.close()
+            process.stdout.close()
+        assert one.run(restore(lb, "web1"), restore(lb, "web2")).code == 0
+
+
+def test_who_was_taken_out_by_a_person_stays_out(sh, lb):
+    lb.ask("set server api/web1 state maint")
+    ran = sh.run(drain(lb))
+    assert (ran.code, ran.heard("maintenance"), ran.heard("drained"), lb.status("web1")) == (0, True, False, "MAINT")
+
+
 def test_one_that_is_down_itself_takes_nothing_away(one, lb, until):
     lb.web1.stop()
     assert until(lambda: lb.status("web1") == "DOWN")
