@@ -59,7 +59,7 @@ class Look:
 
     def facts_steps(self, host: Host) -> list[Step]:
         names = [process.name for process in host.app.processes]
-        return [Step("tools", node.tools(host.node_bin)), Step("facts", pm2.facts(host.app.root, names))]
+        return [Step("tools", node.tools(host.node_bin, host.pm2_home)), Step("facts", pm2.facts(host.app.root, names))]
 
     def rotation(self) -> dict[str, str]:
         """Ask each balancer once how it sees the servers; return host name to its words."""

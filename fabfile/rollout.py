@@ -86,7 +86,7 @@ class Rollout:
         host = self.hosts[name]
         app = host.app
         return [
-            Step("tools", node.tools(host.node_bin)),
+            Step("tools", node.tools(host.node_bin, host.pm2_home)),
             Step("room", releases.room_for(app.root, app.min_free_mb)),
             Step("shared", releases.shared_is_there(app.root, app.shared_files)),
             Step("lock", lock.take(app.root, json.dumps(self.owner()))),
@@ -129,7 +129,7 @@ class Rollout:
         app, release, group = host.app, self.release, self.groups[host.name]
         ref = self.options.ref or app.ref
         return [
-            Step("tools", node.tools(self.facts[host.name]["path"])),
+            self.tools(host),
             Step("fetch", releases.fetch(app.root, app.repo, self.commit)),
             Step("check out", releases.check_out(app.root, release, self.commit)),
             Step("link shared", releases.link_shared(app.root, release, "file", app.shared_files)),
@@ -138,6 +138,10 @@ class Rollout:
             Step("install gate", pm2.install(app.root)),
             Step("complete", releases.complete(app.root, release, plan.marker(app, plan.timing(group), release, self.commit, ref))),
         ]
+
+    def tools(self, host: Host) -> Step:
+        """Use the tools where claim found them: looking twice could find others."""
+        return Step("tools", node.tools(self.facts[host.name]["path"], host.pm2_home))
 
     # ------------------------------------------------------------------ migrate
 
@@ -279,7 +283,7 @@ class Rollout:
 
     def detached(self, phase: str, host: Host, script: str, run: str, work: Mapping[str, Any]) -> Outcome:
         """Start work that outlives our link, and follow it to its final event; if the link dies, come back and ask."""
-        tools = Step("tools", node.tools(self.facts[host.name]["path"]))
+        tools = self.tools(host)
         root = host.app.root
         install = Step("install", pm2.install(root))
         outcome = self.fleet.run(phase, host.name, [tools, install, Step(script, pm2.start(root, run, script, work))])

@@ -111,7 +111,7 @@ def test_the_lab_is_an_app_of_its_own_found_from_the_files_directory() -> None:
         "haproxy", "lablb", "~/haproxy/admin.sock", "shop", "http://lablb:8080", str(EXAMPLE.parent / ".lab/ssh_config")
     )
     assert lab.balancer.ssh == Ssh("lablb", ssh_config=str(EXAMPLE.parent / ".lab/ssh_config"))
-    assert (lab.update.min_healthy_time, lab.update.healthy_deadline, lab.update.kill_timeout) == (6.0, 30.0, 15.0)
+    assert (lab.update.min_healthy_time, lab.update.healthy_deadline, lab.update.kill_timeout) == (4.0, 15.0, 15.0)
 
 
 def test_groups_run_some_of_the_processes() -> None:

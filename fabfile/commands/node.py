@@ -5,7 +5,8 @@ from __future__ import annotations
 from .shell import Shell, call, cmd, path
 
 LIBRARY = r"""
-use_tools() { # node_bin
+use_tools() { # node_bin pm2_home
+    [ -z "${2:-}" ] || export PM2_HOME="$2"
     [ -z "$1" ] || PATH=$1:$PATH
     looked=$PATH
     if ! command -v node >/dev/null || ! command -v pm2 >/dev/null; then
@@ -78,9 +79,9 @@ copy_tree() { # from to
 """
 
 
-def tools(node_bin: str | None) -> Shell:
-    """Put node, pm2 and git in PATH, or say where they were looked for; sets $pm2_dir."""
-    return call("use_tools", path(node_bin or ""))
+def tools(node_bin: str | None, pm2_home: str | None = None) -> Shell:
+    """Put node, pm2 and git in PATH, or say where they were looked for; sets $pm2_dir, and PM2_HOME where one is named."""
+    return call("use_tools", path(node_bin or ""), path(pm2_home or ""))
 
 
 def build_step(root: str, release: str, run: str, command: str) -> Shell:

@@ -1,6 +1,6 @@
 """Real PM2, real apps: a private daemon per test module and sites that are laid out like a host."""
 
-# ruff: noqa: S108, S603, S607 (short paths in /tmp; node and npm from PATH)
+
 from __future__ import annotations
 
 import contextlib

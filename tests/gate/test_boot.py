@@ -1,6 +1,6 @@
 """From boot to open: what is held back, for how long, and what is written when it does not come up."""
 
-# ruff: noqa: S603, S607 (node from PATH)
+
 from __future__ import annotations
 
 import json
