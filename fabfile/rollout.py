@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,8 @@ class Rollout:
         self.reloaded: dict[str, Reloaded] = {}
         self.groups = {host.name: group for group in targets.groups for host in group.hosts}
         self.hosts = {host.name: host for host in targets.hosts}
+        # One drain at a time: two that both see the other up would empty the pool together.
+        self.turns = {group.balancer.host: threading.Lock() for group in targets.groups if group.balancer}
         balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in targets.groups if group.balancer}
         self.fleet = Fleet({**{host.name: host.ssh for host in targets.hosts}, **balancers}, emit)
 
@@ -108,6 +111,8 @@ class Rollout:
             if facts := outcome.last("facts"):
                 self.facts[name] = facts
                 problems.setdefault(name, []).extend(plan.unfit(self.hosts[name], facts, self.options))
+            elif outcome.ok:
+                problems[name] = ["its facts did not come through; does its login shell print or exit?"]
         problems = {name: texts for name, texts in problems.items() if texts}
         if problems:
             told = "\n".join(f"  {name}: {text}" for name, texts in problems.items() for text in texts)
@@ -233,7 +238,8 @@ class Rollout:
         if group.balancer is None:
             return self.drive(group, host, release, run, drained=False, bad=bad)
         drain = Step("drain", balancer.drain(group.balancer, host.server, group.update.drain_timeout))
-        outcome = self.balance(group.balancer, host, drain)
+        with self.turns[group.balancer.host]:
+            outcome = self.balance(group.balancer, host, drain)
         if not outcome.ok:
             end = Reloaded("untouched", why=f"could not be drained: {last_words(outcome)}")
             return self.put_back(group.balancer, host, end)
