@@ -304,7 +304,7 @@ def _transport(sock: Any, **kwargs: Any) -> paramiko.Transport:
     return _Transport(sock, **kwargs)
 
 
-class _Transport(paramiko.Transport):  # type: ignore[misc]
+class _Transport(paramiko.Transport):
     def run(self) -> None:
         """Do as always; but a jump host that is gone is no reason for a traceback from this thread."""
         with suppress(EOFError, OSError):
