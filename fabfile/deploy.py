@@ -16,7 +16,7 @@ from .plan import Options
 def deploy(c: Any, hosts: str = "", ref: str = "", max_parallel: str = "", allow_downtime: bool = False, yes: bool = False,
            verbose: bool = False) -> None:
     """
-    Build a release, migrate once, reload every host; lose no request.
+    Build a release, migrate once, reload; lose no request.
 
     A build that fails anywhere switches no host. A host whose new workers do not prove healthy goes back by itself, the
     waves after it do not start, and the hosts already done go back too (on_failure).

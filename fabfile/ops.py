@@ -10,7 +10,7 @@ from .cli import task
 
 @task(help={"hosts": cli.HOSTS})
 def status(c: Any, hosts: str = "") -> None:
-    """Show what really runs on each host, and whether it is in rotation."""
+    """Show what really runs on each host."""
     with cli.look(c, hosts) as fleet:
         if fleet:
             fleet.status()
@@ -26,7 +26,7 @@ def lock(c: Any, hosts: str = "") -> None:
 
 @task(help={"hosts": cli.HOSTS, "id": "the run whose lock to remove, as `fab lock` shows it"})
 def unlock(c: Any, hosts: str = "", id: str = "") -> None:
-    """Remove the lock of one dead run, the one you looked at."""
+    """Remove the lock of the one run that you looked at."""
     with cli.look(c, hosts) as fleet:
         if fleet:
             fleet.unlock(id)

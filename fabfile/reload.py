@@ -17,9 +17,9 @@ from .plan import Options
 def reload(c: Any, hosts: str = "", to: str = "", max_parallel: str = "", allow_downtime: bool = False, yes: bool = False,
            verbose: bool = False) -> None:
     """
-    Reload every host, worker by worker behind the gate; groups side by side.
+    Reload every host behind the gate, groups side by side.
 
-    Each new worker reads its env file afresh. One that does not prove healthy never gets a request.
+    Worker by worker; each new one reads its env file afresh. One that does not prove healthy never gets a request.
     """
     _reload(c, hosts, Options("reload", to=to, max_parallel=cli.widths(max_parallel), allow_downtime=allow_downtime), yes, verbose)
 

@@ -13,9 +13,9 @@ from .plan import Options
             "verbose": cli.VERBOSE})
 def rollback(c: Any, hosts: str = "", to: str = "", yes: bool = False, verbose: bool = False) -> None:
     """
-    Go back to the last good release, without a build and without losing a request.
+    Go back to the last good release, without a build.
 
-    The database is not touched: code goes back, the schema does not.
+    It is a reload like any other, gates and all. The database is not touched: code goes back, the schema does not.
     """
     with cli.run(c, hosts, Options("rollback", to=to), yes=yes, verbose=verbose) as rollout:
         if rollout:

@@ -79,6 +79,10 @@ def told(phase: str, host: str, data: Mapping[str, Any], verbose: bool) -> str:
         return f"── {phase}: {data['what']}"
     if host.startswith("balancer ") and not verbose:
         return ""  # the server's own host tells it
+    if phase == "reload" and kind == "end" and data["code"] == 0:
+        return ""  # the driver's own last word says how it ended
+    if phase != "reload" and kind == "done":
+        return ""
     line = _WORDS[kind](data) if kind in _WORDS else ""
     if not line and verbose:
         line = f"{kind} {data.get('name', '')}"
@@ -110,6 +114,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "settle": lambda data: f"must stay healthy for {data['ms'] / 1000:.0f} s",
     "scale": lambda data: f"{data['name']}: {data['from']} → {data['to']} workers",
     "remove": lambda data: f"removes {data['name']}, which ran in {data['mode']} mode",
+    "done": lambda data: f"runs {data['release']}, healthy",
     "failed": lambda data: f"REFUSED: {data['why']}",
     "revert": lambda data: f"goes back to {data['to'] or 'nothing: this was its first release'}",
     "reverted": lambda data: f"is back on {data['release'] or 'nothing'}",
