@@ -29,6 +29,7 @@ const POLL_MS = 250;
 const STABLE_MS = 500; // the least a process without a health route must live to count as ready
 const GRACE_MS = 500; // the cluster primary may still be handing us a connection when we stop accepting
 const KEEP_ALIVE_MS = 5000; // node's default
+const FRESH_MS = 1000; // a connection that was asked on so lately is in use; the balancer's own have rested since the drain
 const CURFEW_MS = 1500; // before PM2's SIGKILL: what is still connected ends, the app's own handlers get the rest
 const HELD_STOP_MS = 1000; // for the app's handlers when it is stopped before it ever served
 const SOCKET_PATH_MAX = 107;
@@ -66,6 +67,7 @@ const held = new Map(); // server → the arguments of the listen() it waits wit
 const servers = new Set(); // every http server that wants to listen or does
 const sockets = new Set(); // their connections
 const sessions = new Set(); // their HTTP/2 sessions
+const askedAt = new WeakMap(); // connection → when a request last came on it
 let marker; // .gapless.json
 let settings; // the part of it that is ours
 let deadline; // when we give up waiting for a healthy app
@@ -229,6 +231,7 @@ function watch(server) {
   };
   for (const event of ['connection', 'secureConnection']) server.on(event, follow(sockets));
   server.on('session', follow(sessions));
+  server.on('request', ({ socket }) => askedAt.set(socket, now()));
 }
 
 net.Server.prototype.listen = function listen(...args) {
@@ -502,7 +505,7 @@ async function drain(curfew) {
   const listening = [...servers].filter((server) => server.listening);
   if (!listening.length) return;
   const began = now();
-  const linger = reloadSettings().drained ? 0 : Math.max(...listening.map(keepAlive)) + GRACE_MS;
+  const linger = reloadSettings().drained && !inUse() ? 0 : Math.max(...listening.map(keepAlive)) + GRACE_MS;
   // Not http's own close(): that would cut idle connections under clients that are about to use them.
   for (const server of listening) netClose.call(server);
   for (const session of sessions) session.close();
@@ -512,6 +515,11 @@ async function drain(curfew) {
   }
   for (const socket of sockets) socket.destroy();
   await sleep(Math.max(0, began + GRACE_MS - now()));
+}
+
+/** Tell whether somebody talks to a drained host all the same: past the balancer, on connections of their own. */
+function inUse() {
+  return [...sockets].some((socket) => now() - (askedAt.get(socket) ?? -Infinity) < FRESH_MS);
 }
 
 /** Tell how long a client may keep an idle connection to this server; HTTP/2 servers do not say. */
