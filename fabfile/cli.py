@@ -190,7 +190,7 @@ def _leave(rollout: Rollout, face: Plain) -> None:
     """Leave at once on the second Ctrl-C; the hosts' own drivers end what they have in hand."""
     from .report import summary
 
-    face.say(summary.states(rollout.told_states()))
+    face.say(summary.states(rollout.waves.told_states()))
     face.say(f"left at once; locks stay. Next:  fab status, then  fab unlock --id {rollout.id}  --hosts {rollout.targets.selector}")
     os._exit(Interrupted.exit_code)
 
@@ -199,7 +199,7 @@ def _measure(rollout: Rollout, prober: Prober, error: BaseException | None) -> R
     """Count on for a moment, then close the books."""
     import time
 
-    if rollout.reloaded:
+    if rollout.waves.reloaded:
         time.sleep(AFTERMATH)
     return prober.stop(grace=2 if isinstance(error, Interrupted) else None)
 
@@ -226,10 +226,10 @@ def _conclude(rollout: Rollout, face: Plain, measured: Report, error: BaseExcept
     """Print what runs now and what was counted; raise what must be the exit code."""
     from .report import summary
 
-    if rollout.reloaded:
+    if rollout.waves.reloaded:
         face.say("")
-        face.say(summary.states(rollout.told_states()))
-    if rollout.reloaded or measured.lost:
+        face.say(summary.states(rollout.waves.told_states()))
+    if rollout.waves.reloaded or measured.lost:
         face.say(summary.requests(measured))
     face.say(f"log: {face.log}")
     face.close()

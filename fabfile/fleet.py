@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from .commands import balancer, journal, lock, node, releases
+from .commands import balancer, journal, lock, node, pm2, releases
 from .commands.shell import Shell, Step, script
 from .errors import PreflightFailed, UsageError
 from .transport import Gateways, Line, Outcome, Unreachable
-from .values import Ssh
+from .values import Balancer, Ssh
 
 LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, node, journal, balancer))
 REOPEN_FOR = 60.0  # seconds in which a lost host may come back before its state is called unknown
@@ -79,6 +80,24 @@ class Fleet:
     def each(self, phase: str, scripts: Mapping[str, Iterable[Step]]) -> dict[str, Outcome]:
         """Send each host its script, all at once; return their outcomes. An interrupt hangs up, which ends the scripts."""
         return self.together(lambda name: self.run(phase, name, scripts[name]), scripts, self.hang_up)
+
+    def detached(self, phase: str, host: str, tools: Step, root: str, script: str, run: str, work: Mapping[str, Any]) -> Outcome:
+        """Start work that outlives our link, and follow it to its final event; if the link dies, come back and ask."""
+        install = Step("install", pm2.install(root))
+        outcome = self.run(phase, host, [tools, install, Step(script, pm2.start(root, run, script, work))])
+        while outcome.code is None and self.reopen(host):
+            outcome = self.run(phase, host, [tools, Step(script, pm2.follow(root, run, script))])
+        return outcome
+
+    def url(self, front: Balancer, route: str) -> tuple[str, str | None]:
+        """Give the balancer's url with a route, and its Host header if an ssh name in it was looked up where ssh looks it up."""
+        parts = urlsplit(front.url or "")
+        path = parts.path if parts.path not in ("", "/") else route
+        if parts.hostname != front.host:
+            return urlunsplit(parts._replace(path=path)), None
+        address = self.lines[f"balancer {front.host}"].address()
+        netloc = f"{address}:{parts.port}" if parts.port else address
+        return urlunsplit(parts._replace(netloc=netloc, path=path)), parts.netloc
 
     def reopen(self, host: str) -> bool:
         """Try for a while to get back to a host whose link was lost."""

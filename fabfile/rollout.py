@@ -1,8 +1,8 @@
 """
 Carry a plan out: claim, build, migrate, reload in waves, finish.
 
-Each phase is one script per host. Between phases and waves stand barriers: no host migrates before all have built, no wave
-starts after one that failed. What a host says is asked again where it was not heard: unknown is never taken for failed.
+Each phase is one script per host. Between phases stand barriers: nothing migrates before all have built, and no host is
+switched before the migration is done.
 """
 
 from __future__ import annotations
@@ -12,35 +12,19 @@ import json
 import os
 import secrets
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from . import plan, probe
-from .commands import balancer, journal, lock, node, pm2, releases
+from . import plan
+from .commands import journal, lock, node, pm2, releases
 from .commands.shell import Step, softly
 from .errors import LockHeld, PreflightFailed, RunFailed, Unsettled
 from .fleet import Emit, Fleet
 from .plan import Facts, Options
 from .transport import Outcome
-from .values import Balancer, Group, Host, Targets
-
-PROBE_LIMIT = 15.0  # seconds until the new release must have answered through the balancer
-
-
-@dataclass
-class Reloaded:
-    """Say how the reload of one host ended: new, old, unknown or untouched, and why if it failed."""
-
-    state: str
-    was: str | None = None
-    now: str | None = None
-    why: str = ""
-    lines: list[str] = field(default_factory=list)
-    out_of_rotation: str = ""
+from .values import Host, Targets
+from .waves import Waves
 
 
 def new_id() -> str:
@@ -60,13 +44,11 @@ class Rollout:
         self.mark = mark                      # tells the prober what is going on now
         self.release = ""
         self.facts: dict[str, Facts] = {}
-        self.reloaded: dict[str, Reloaded] = {}
         self.groups = {host.name: group for group in targets.groups for host in group.hosts}
         self.hosts = {host.name: host for host in targets.hosts}
-        # One drain at a time: two that both see the other up would empty the pool together.
-        self.turns = {group.balancer.host: threading.Lock() for group in targets.groups if group.balancer}
         balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in targets.groups if group.balancer}
         self.fleet = Fleet({**{host.name: host.ssh for host in targets.hosts}, **balancers}, emit)
+        self.waves = Waves(run, targets, options, self.fleet, self.facts, self.begin, mark)
 
     # ------------------------------------------------------------------ claim
 
@@ -157,7 +139,7 @@ class Rollout:
             return
         self.begin("migrate", f"{host.app.migrate} on {host.name}")
         work = {"release": self.release, "command": host.app.migrate, "env_file": host.app.processes[0].env_file}
-        outcome = self.detached("migrate", host, "migrate", self.id, work)
+        outcome = self.fleet.detached("migrate", host.name, self.tools(host), host.app.root, "migrate", self.id, work)
         end = outcome.last("done", "broken")
         if end is None:
             unknown = "Whether the migration ran is UNKNOWN. No host was switched."
@@ -197,150 +179,11 @@ class Rollout:
             raise PreflightFailed("no release is complete on every host; nothing was touched. Next:  fab build")
         return name or common[-1]
 
-    # ------------------------------------------------------------------ reload
+    # ------------------------------------------------------------------ reload and finish
 
     def reload(self, release: Mapping[str, str | None]) -> None:
-        """Reload every host to its release, in waves; groups side by side unless told otherwise. Raise if one failed."""
-        self.begin("reload", ", ".join(sorted({each or "" for each in release.values()})))
-        groups = {group.name: group for group in self.targets.groups}
-
-        def in_waves(name: str) -> None:
-            group = groups[name]
-            for wave in plan.waves(group.hosts, self.options.max_parallel or group.update.max_parallel):
-                self.wave(group, wave, release)
-
-        if self.options.one_group_at_a_time:
-            for name in groups:
-                in_waves(name)
-        else:
-            self.fleet.together(in_waves, groups)
-        failed = {name: end for name, end in self.reloaded.items() if end.state != "new"}
-        if failed:
-            self.after_failure(failed)
-
-    def wave(self, group: Group, hosts: Iterable[Host], release: Mapping[str, str | None]) -> None:
-        """Reload some hosts of a group together, if nothing has failed or been interrupted yet."""
-        by_name = {host.name: host for host in hosts}
-
-        def one(name: str) -> None:
-            self.reloaded[name] = Reloaded("unknown", why="its reload goes on by itself on the host")
-            self.reloaded[name] = self.reload_host(group, by_name[name], str(release[name]), self.id)
-
-        if self.fleet.stopping.is_set():
-            return
-        self.fleet.together(one, by_name)
-        if any(self.reloaded[name].state != "new" for name in by_name):
-            self.fleet.stopping.set()
-
-    def reload_host(self, group: Group, host: Host, release: str, run: str, bad: str | None = None) -> Reloaded:
-        """Drain, reload, restore, probe: one host's way through a wave."""
-        self.mark(f"reload {host.name}")
-        if group.balancer is None:
-            return self.drive(group, host, release, run, drained=False, bad=bad)
-        drain = Step("drain", balancer.drain(group.balancer, host.server, group.update.drain_timeout))
-        with self.turns[group.balancer.host]:
-            outcome = self.balance(group.balancer, host, drain)
-        if not outcome.ok:
-            end = Reloaded("untouched", why=f"could not be drained: {last_words(outcome)}")
-            return self.put_back(group.balancer, host, end)
-        end = self.drive(group, host, release, run, drained=outcome.last("alone") is None, bad=bad)
-        if outcome.last("drained") is None:
-            return end
-        if end.state == "unknown":
-            end.out_of_rotation = "its state is not known to be good, so it was left drained"
-            return end
-        return self.probed(group.balancer, host, self.put_back(group.balancer, host, end))
-
-    def drive(self, group: Group, host: Host, release: str, run: str, drained: bool, bad: str | None) -> Reloaded:
-        """Have the host's driver reload it, and read how that ended."""
-        work = plan.driver(host, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime, bad)
-        end = ended(self.detached("reload", host, "driver", run, work))
-        end.now = release if end.state == "new" else end.was
-        return end
-
-    def put_back(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
-        """Put a host back into rotation, or say that it is out."""
-        outcome = self.balance(front, host, Step("restore", balancer.restore(front, host.server)))
-        if not outcome.ok:
-            end.out_of_rotation = last_words(outcome)
-            end.why = end.why or f"could not be put back into rotation: {last_words(outcome)}"
-            end.state = "unknown"
-        return end
-
-    def probed(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
-        """See the new release answer through the balancer, as a client would."""
-        if end.state != "new" or not front.url:
-            return end
-        url, name = self.through(front, _route(host))
-        why = probe.answers(url, name, host.app.header, str(end.now), PROBE_LIMIT)
-        if why:
-            end.state, end.why = "unknown", why
-        return end
-
-    def balance(self, front: Balancer, host: Host, step: Step) -> Outcome:
-        """Speak to the balancer's host about one server; events carry the server's host as their own."""
-        name = f"balancer {front.host}"
-        outcome = self.fleet.run(step.name, name, [step])
-        if outcome.code is None and self.fleet.reopen(name):  # both orders may be given twice
-            outcome = self.fleet.run(step.name, name, [step])
-        said = outcome.last("drained", "alone", "maintenance", "restored") or {"event": "failed"}
-        self.emit(step.name, host.name, {"event": step.name, "ok": outcome.ok, "said": said["event"], "seconds": outcome.seconds})
-        return outcome
-
-    def detached(self, phase: str, host: Host, script: str, run: str, work: Mapping[str, Any]) -> Outcome:
-        """Start work that outlives our link, and follow it to its final event; if the link dies, come back and ask."""
-        tools = self.tools(host)
-        root = host.app.root
-        install = Step("install", pm2.install(root))
-        outcome = self.fleet.run(phase, host.name, [tools, install, Step(script, pm2.start(root, run, script, work))])
-        while outcome.code is None and self.fleet.reopen(host.name):
-            outcome = self.fleet.run(phase, host.name, [tools, Step(script, pm2.follow(root, run, script))])
-        return outcome
-
-    def after_failure(self, failed: Mapping[str, Reloaded]) -> None:
-        """Take the hosts already done back, as on_failure says, and tell the whole of it."""
-        done = [name for name, end in self.reloaded.items() if end.state == "new"]
-        back = [name for name in done if self.goes_back(name)]
-        if back:
-            self.begin("roll back", ", ".join(back))
-            self.take_back(back)
-        raise self.verdict(failed)
-
-    def goes_back(self, name: str) -> bool:
-        update = self.groups[name].update
-        return update.auto_revert and update.on_failure == "rollback_all" and self.reloaded[name].was is not None
-
-    def take_back(self, names: Iterable[str]) -> None:
-        """Return these hosts to what they ran before, in the same waves as forward."""
-        back = set(names)
-        self.fleet.stopping.clear()
-
-        def one(name: str) -> None:
-            group, host = self.groups[name], self.hosts[name]
-            was, failed = str(self.reloaded[host.name].was), self.reloaded[host.name].now
-            end = self.reload_host(group, host, was, f"{self.id}-back", bad=failed)
-            end.state, end.was = "old" if end.state == "new" else "unknown", was
-            self.reloaded[host.name] = end
-
-        def in_waves(name: str) -> None:
-            group = next(each for each in self.targets.groups if each.name == name)
-            for wave in plan.waves([host for host in group.hosts if host.name in back], group.update.max_parallel):
-                self.fleet.together(one, [host.name for host in wave])
-
-        self.fleet.together(in_waves, [group.name for group in self.targets.groups])
-
-    def verdict(self, failed: Mapping[str, Reloaded]) -> RunFailed | Unsettled:
-        states = {end.state for end in self.reloaded.values()}
-        lines = []
-        for name, end in failed.items():
-            lines.append(f"{name} failed in reload: {end.why}")
-            lines += [f"  | {line}" for line in end.lines if line.strip()][:20]
-        lines += [f"  {name}: {text}" for name, text in self.told_states().items()]
-        lines.append(f"Next:  fab status --hosts {self.targets.selector}")
-        safe = states <= {"old", "untouched"}
-        return (RunFailed if safe else Unsettled)("\n".join(lines))
-
-    # ------------------------------------------------------------------ finish
+        """Reload every host to its release, in waves."""
+        self.waves.reload(release)
 
     def finish(self, record: Mapping[str, Any]) -> None:
         """Append to the history, unlock, prune; always, whatever came before. Raise Unsettled where a lock may have stayed."""
@@ -376,32 +219,18 @@ class Rollout:
         found: list[tuple[str, str, bool, str | None]] = []
         for group in self.targets.groups:
             if group.balancer and group.balancer.url:
-                url, header = self.through(group.balancer, _route(group.hosts[0]))
+                url, header = self.fleet.url(group.balancer, group.hosts[0].app.route)
                 found.append((f"balancer {group.name}", url, True, header))
             for host in group.hosts:
                 found += self.direct(host, counted=not (group.balancer and group.balancer.url))
         return found
 
-    def through(self, front: Balancer, route: str) -> tuple[str, str | None]:
-        """Give the balancer's url with the health route; an ssh name in it is looked up where ssh looks it up."""
-        parts = urlsplit(front.url or "")
-        path = parts.path if parts.path not in ("", "/") else route
-        if parts.hostname != front.host:
-            return urlunsplit(parts._replace(path=path)), None
-        address = self.fleet.lines[f"balancer {front.host}"].address()
-        netloc = f"{address}:{parts.port}" if parts.port else address
-        return urlunsplit(parts._replace(netloc=netloc, path=path)), parts.netloc
-
     def direct(self, host: Host, counted: bool) -> Iterator[tuple[str, str, bool, str | None]]:
         """Give the host's own address, on the ports where its workers were found listening."""
         for port in sorted({port for item in self.facts[host.name]["processes"] for port in item["ports"]}):
-            yield host.name, f"http://{self.fleet.lines[host.name].address()}:{port}{_route(host)}", counted, None
+            yield host.name, f"http://{self.fleet.lines[host.name].address()}:{port}{host.app.route}", counted, None
 
     # ------------------------------------------------------------------ telling
-
-    def told_states(self) -> dict[str, str]:
-        """Say for each host what it runs now."""
-        return {name: told_state(self.reloaded[name]) if name in self.reloaded else "was not touched" for name in self.hosts}
 
     def begin(self, phase: str, what: str) -> None:
         self.mark(phase)
@@ -417,17 +246,8 @@ class Rollout:
         return "\n".join([*lines, after, f"Next:  fab status --hosts {self.targets.selector}"])
 
 
-def _route(host: Host) -> str:
-    """Give the health route to ask for; the first process with one."""
-    return next((process.health.path for process in host.app.processes if process.health), "/")
-
-
 def bad_claim(outcome: Outcome) -> str:
-    return last_words(outcome) if outcome.code is not None else f"the link was lost: {last_words(outcome)}"
-
-
-def last_words(outcome: Outcome) -> str:
-    return "; ".join(outcome.tail[-3:]) or f"exit code {outcome.code} in {outcome.step}"
+    return outcome.last_words if outcome.code is not None else f"the link was lost: {outcome.last_words}"
 
 
 def told_lock(held: Mapping[str, Mapping[str, Any] | None]) -> str:
@@ -440,27 +260,3 @@ def told_lock(held: Mapping[str, Mapping[str, Any] | None]) -> str:
         lines.append(f"{name}: {who} has been at {owner['verb']} for {age} s (run {owner['run']}, pid {owner['pid']})")
     lines.append("Nothing was changed. Wait for it; if it is dead: fab unlock --hosts ... --id RUN")
     return "\n".join(lines)
-
-
-def ended(outcome: Outcome) -> Reloaded:
-    """Read a driver's final event; none means unknown."""
-    begin = outcome.last("begin")
-    was = begin["from"] if begin else None
-    end = outcome.last("done", "reverted", "broken", "lost")
-    if end is None or end["event"] == "lost":
-        return Reloaded("unknown", was, why=f"its driver: {end['why']}" if end else f"no answer: {last_words(outcome)}")
-    if end["event"] == "done":
-        return Reloaded("new", was)
-    state = {"reverted": "untouched" if end.get("untouched") else "old", "broken": "unknown"}[end["event"]]
-    why = end["why"] + (f"; and going back failed: {end['back']}" if "back" in end else "")
-    return Reloaded(state, was, why=why, lines=end.get("lines") or [])
-
-
-def told_state(end: Reloaded) -> str:
-    text = {
-        "new": f"runs {end.now}, healthy",
-        "old": f"is back on {end.was}, healthy" if end.was else "runs nothing: this was its first release",
-        "untouched": "was not changed",
-        "unknown": f"UNKNOWN: {end.why}",
-    }[end.state]
-    return f"{text}; OUT OF ROTATION: {end.out_of_rotation}" if end.out_of_rotation else text

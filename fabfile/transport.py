@@ -62,6 +62,11 @@ class Outcome:
     def ok(self) -> bool:
         return self.code == 0
 
+    @property
+    def last_words(self) -> str:
+        """Give the last lines that were printed, in one, or where it stood."""
+        return "; ".join(self.tail[-3:]) or f"exit code {self.code} in {self.step}"
+
     def last(self, *names: str) -> dict[str, Any] | None:
         """Return the last event with one of these names."""
         return next((event for event in reversed(self.events) if event.get("event") in names), None)

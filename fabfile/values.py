@@ -44,6 +44,11 @@ class App:
     keep_releases: int = 5
     min_free_mb: int = 500
 
+    @property
+    def route(self) -> str:
+        """Give the health route to ask for from outside: that of the first process which has one."""
+        return next((process.health.path for process in self.processes if process.health), "/")
+
 
 @dataclass(frozen=True, slots=True)
 class Update:

@@ -24,6 +24,7 @@ FLOORS = (
     ("what was meant", {"inventory", "source", "plan"}),
     ("one connection", {"transport"}),
     ("the edges", {"fleet", "prober", "probe", "report", "report.plain", "report.summary"}),
+    ("the waves", {"waves"}),
     ("the run", {"rollout", "look"}),
     ("the wiring", {"cli"}),
     ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "ops"}),

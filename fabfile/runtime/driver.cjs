@@ -16,6 +16,7 @@ const truth = require('./truth.cjs');
 const TICK_MS = 50;
 const WIDTH = 500; // characters of a line that are passed on
 const LIST_MS = 500; // PM2 is asked less often than our own files: each answer carries every app's environment
+const QUIET_LOOKS = 4; // looks without anything to remove, until it counts as removed
 const SLACK_MS = 30000; // PM2's timer kills the old worker when it runs out, so it must outlast our own deadline by far
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -240,12 +241,10 @@ async function grow(host, name, wanted, existing) {
   const seen = before(host);
   const known = new Set(existing.map((item) => item.id));
   host.journal.write('scale', { name, from: existing.length, to: want });
+  host.grown.push(name);
   host.pm2.scale(name, want, () => {});
   const limit = host.plan.healthy_deadline_ms + 5000;
-  for await (const id of appearing(host, name, want, known)) {
-    host.added.push(id);
-    await opened(host, { id, release: host.to, seen, limit });
-  }
+  for await (const id of appearing(host, name, want, known)) await opened(host, { id, release: host.to, seen, limit });
 }
 
 /** Carry one process of the app to the new release, whatever it is doing now. */
@@ -337,10 +336,8 @@ async function goBack(host) {
   if (host.from) flip(host.root, host.from);
   if (host.touched) await step(() => heal(host, host.touched, seen));
   for (const item of host.replaced) await step(() => replace(host, item, host.from, { forgive: 1 }));
-  for (const id of host.added) await step(() => truth.rpc(host.pm2, 'deleteProcessId', id, gone(host)));
-  // PM2 lists no worker that is parked for its successor: only after these have left is an unlisted worker a stray.
+  if (host.created.length || host.grown.length) await step(() => removeMade(host));
   await step(() => allRetired(host));
-  for (const name of host.created) await step(() => removeCreated(host, name));
   for (const item of host.removed) await step(() => bringBack(host, item));
   if (!host.from) truth.attempt(() => fs.unlinkSync(path.join(host.root, 'current')));
   if (host.to !== host.from) markBad(host.root, host.to);
@@ -385,23 +382,39 @@ async function end(pid) {
   truth.attempt(() => process.kill(pid, 'SIGKILL'));
 }
 
-/** Delete a process that never came up. PM2 loses a worker that it respawns in that very instant, so look again. */
-async function removeCreated(host, name) {
-  for (const { id } of (await truth.list(host.pm2, host.root)).filter((item) => item.name === name)) {
-    await truth.rpc(host.pm2, 'deleteProcessId', id, 2 * host.plan.kill_timeout_ms + SLACK_MS).catch(() => {});
-  }
-  for (let looks = 0; looks < 4; looks += 1) {
-    await endStrays(host);
+/** Say whether a worker is one that this run had PM2 start besides those that it found. */
+const made = (host, { name, id }) =>
+  host.created.includes(name) || (host.grown.includes(name) && !host.found.some((item) => item.name === name && item.id === id));
+
+/**
+ * Delete what this run had PM2 start. PM2 starts workers one after another and goes on when the first of them fails, and it
+ * loses one that it respawns in the very instant: so look until nothing of it was there for a while.
+ */
+async function removeMade(host) {
+  const deadline = Date.now() + gone(host);
+  for (let quiet = 0; quiet < QUIET_LOOKS; quiet += 1) {
+    const found = (await truth.list(host.pm2, host.root)).filter((item) => made(host, item));
+    if (found.length && Date.now() > deadline) throw new Refused(`PM2 still lists ${found.length} workers of ${found[0].name} that have to go`);
+    for (const { id } of found) await truth.rpc(host.pm2, 'deleteProcessId', id, gone(host)).catch(() => {});
+    // A worker parked for its successor is unlisted too, and may be the only one that serves.
+    if (await endStrays(host, (stray) => made(host, stray)) || found.length) quiet = -1;
     await sleep(LIST_MS);
   }
 }
 
-/** End workers of ours that PM2 no longer lists: they would serve old code on the shared port, unseen. */
-async function endStrays(host) {
-  for (const { pid, release } of truth.strays(host.root, truth.daemon().pid, await truth.list(host.pm2, host.root))) {
+/**
+ * End workers of ours that PM2 no longer lists: they would serve old code on the shared port, unseen. Say how many.
+ * Looks first and asks PM2 then: the other way round, a worker that it spawns in between would pass for a stray.
+ */
+async function endStrays(host, unwanted = () => true) {
+  const children = truth.strays(host.root, truth.daemon().pid, []);
+  const listed = await truth.list(host.pm2, host.root);
+  const strays = children.filter((child) => unwanted(child) && !listed.some(({ pid }) => pid === child.pid));
+  for (const { pid, release } of strays) {
     host.journal.write('stray', { pid, release });
     await end(pid);
   }
+  return strays.length;
 }
 
 /** Make the new state last: the list for the next boot, the good env, the mark of a stable release. */
@@ -459,7 +472,7 @@ async function prepare(host) {
 async function work(root, run, log, plan) {
   const host = {
     root, plan, journal: log, to: plan.release, from: null, found: [],
-    created: [], removed: [], replaced: [], added: [], surplus: [], touched: null, // what was done, for the way back
+    created: [], grown: [], removed: [], replaced: [], surplus: [], touched: null, // what was done, for the way back
     retired: new Map(), gates: { run, drained: plan.drained },
   };
   try {

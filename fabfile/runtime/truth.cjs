@@ -168,7 +168,10 @@ function strays(root, daemonPid, listed) {
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
     .filter((pid) => !known.has(pid) && parentOf(pid) === daemonPid)
-    .map((pid) => ({ pid, release: releaseOf(pid, root), state: (worker(root, pid) || {}).state || null }))
+    .map((pid) => {
+      const { name = null, pm_id: id = null, state = null } = worker(root, pid) || {};
+      return { pid, name, id, release: releaseOf(pid, root), state };
+    })
     .filter((stray) => stray.release && stray.state !== 'stopping');
 }
 

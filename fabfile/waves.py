@@ -1,0 +1,214 @@
+"""
+Reload hosts in waves: drain, reload, restore, probe; stop at the first failure, and take back what was done.
+
+A host's own driver does the reload and knows how it ended; what is not heard is asked again, and unknown is never taken for
+failed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from . import plan, probe
+from .commands import balancer, node
+from .commands.shell import Step
+from .errors import RunFailed, Unsettled
+from .fleet import Fleet
+from .plan import Facts, Options
+from .transport import Outcome
+from .values import Balancer, Group, Host, Targets
+
+PROBE_LIMIT = 15.0  # seconds until the new release must have answered through the balancer
+
+
+@dataclass
+class Reloaded:
+    """Say how the reload of one host ended: new, old, unknown or untouched, and why if it failed."""
+
+    state: str
+    was: str | None = None
+    now: str | None = None
+    why: str = ""
+    lines: list[str] = field(default_factory=list)
+    out_of_rotation: str = ""
+
+
+class Waves:
+    """Carry the reload of one run over its hosts; `reloaded` says at any moment how each one ended."""
+
+    def __init__(self, run: str, targets: Targets, options: Options, fleet: Fleet, facts: Mapping[str, Facts],
+                 begin: Callable[[str, str], None], mark: Callable[[str], None]) -> None:
+        self.id = run
+        self.targets = targets
+        self.options = options
+        self.fleet = fleet
+        self.facts = facts
+        self.begin = begin
+        self.mark = mark
+        self.reloaded: dict[str, Reloaded] = {}
+        self.groups = {host.name: group for group in targets.groups for host in group.hosts}
+        self.hosts = {host.name: host for host in targets.hosts}
+        # One drain at a time: two that both see the other up would empty the pool together.
+        self.turns = {group.balancer.host: threading.Lock() for group in targets.groups if group.balancer}
+
+    def reload(self, release: Mapping[str, str | None]) -> None:
+        """Reload every host to its release, in waves; groups side by side unless told otherwise. Raise if one failed."""
+        self.begin("reload", ", ".join(sorted({each or "" for each in release.values()})))
+        groups = {group.name: group for group in self.targets.groups}
+
+        def in_waves(name: str) -> None:
+            group = groups[name]
+            for wave in plan.waves(group.hosts, self.options.max_parallel or group.update.max_parallel):
+                self.wave(group, wave, release)
+
+        if self.options.one_group_at_a_time:
+            for name in groups:
+                in_waves(name)
+        else:
+            self.fleet.together(in_waves, groups)
+        failed = {name: end for name, end in self.reloaded.items() if end.state != "new"}
+        if failed:
+            self.after_failure(failed)
+
+    def wave(self, group: Group, hosts: Iterable[Host], release: Mapping[str, str | None]) -> None:
+        """Reload some hosts of a group together, if nothing has failed or been interrupted yet."""
+        by_name = {host.name: host for host in hosts}
+
+        def one(name: str) -> None:
+            self.reloaded[name] = Reloaded("unknown", why="its reload goes on by itself on the host")
+            self.reloaded[name] = self.reload_host(group, by_name[name], str(release[name]), self.id)
+
+        if self.fleet.stopping.is_set():
+            return
+        self.fleet.together(one, by_name)
+        if any(self.reloaded[name].state != "new" for name in by_name):
+            self.fleet.stopping.set()
+
+    def reload_host(self, group: Group, host: Host, release: str, run: str, bad: str | None = None) -> Reloaded:
+        """Drain, reload, restore, probe: one host's way through a wave."""
+        self.mark(f"reload {host.name}")
+        if group.balancer is None:
+            return self.drive(group, host, release, run, drained=False, bad=bad)
+        drain = Step("drain", balancer.drain(group.balancer, host.server, group.update.drain_timeout))
+        with self.turns[group.balancer.host]:
+            outcome = self.balance(group.balancer, host, drain)
+        if not outcome.ok:
+            end = Reloaded("untouched", why=f"could not be drained: {outcome.last_words}")
+            return self.put_back(group.balancer, host, end)
+        end = self.drive(group, host, release, run, drained=outcome.last("alone") is None, bad=bad)
+        if outcome.last("drained") is None:
+            return end
+        if end.state == "unknown":
+            end.out_of_rotation = "its state is not known to be good, so it was left drained"
+            return end
+        return self.probed(group.balancer, host, self.put_back(group.balancer, host, end))
+
+    def drive(self, group: Group, host: Host, release: str, run: str, drained: bool, bad: str | None) -> Reloaded:
+        """Have the host's driver reload it, and read how that ended."""
+        work = plan.driver(host, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime, bad)
+        tools = Step("tools", node.tools(self.facts[host.name]["path"], host.pm2_home))
+        end = ended(self.fleet.detached("reload", host.name, tools, host.app.root, "driver", run, work))
+        end.now = release if end.state == "new" else end.was
+        return end
+
+    def put_back(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
+        """Put a host back into rotation, or say that it is out."""
+        outcome = self.balance(front, host, Step("restore", balancer.restore(front, host.server)))
+        if not outcome.ok:
+            end.out_of_rotation = outcome.last_words
+            end.why = end.why or f"could not be put back into rotation: {outcome.last_words}"
+            end.state = "unknown"
+        return end
+
+    def probed(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
+        """See the new release answer through the balancer, as a client would."""
+        if end.state != "new" or not front.url:
+            return end
+        url, name = self.fleet.url(front, host.app.route)
+        why = probe.answers(url, name, host.app.header, str(end.now), PROBE_LIMIT)
+        if why:
+            end.state, end.why = "unknown", why
+        return end
+
+    def balance(self, front: Balancer, host: Host, step: Step) -> Outcome:
+        """Speak to the balancer's host about one server; events carry the server's host as their own."""
+        name = f"balancer {front.host}"
+        outcome = self.fleet.run(step.name, name, [step])
+        if outcome.code is None and self.fleet.reopen(name):  # both orders may be given twice
+            outcome = self.fleet.run(step.name, name, [step])
+        said = outcome.last("drained", "alone", "maintenance", "restored") or {"event": "failed"}
+        self.fleet.emit(step.name, host.name, {"event": step.name, "ok": outcome.ok, "said": said["event"], "seconds": outcome.seconds})
+        return outcome
+
+    def after_failure(self, failed: Mapping[str, Reloaded]) -> None:
+        """Take the hosts already done back, as on_failure says, and tell the whole of it."""
+        done = [name for name, end in self.reloaded.items() if end.state == "new"]
+        back = [name for name in done if self.goes_back(name)]
+        if back:
+            self.begin("roll back", ", ".join(back))
+            self.take_back(back)
+        raise self.verdict(failed)
+
+    def goes_back(self, name: str) -> bool:
+        update = self.groups[name].update
+        return update.auto_revert and update.on_failure == "rollback_all" and self.reloaded[name].was is not None
+
+    def take_back(self, names: Iterable[str]) -> None:
+        """Return these hosts to what they ran before, in the same waves as forward."""
+        back = set(names)
+        self.fleet.stopping.clear()
+
+        def one(name: str) -> None:
+            group, host = self.groups[name], self.hosts[name]
+            was, failed = str(self.reloaded[host.name].was), self.reloaded[host.name].now
+            end = self.reload_host(group, host, was, f"{self.id}-back", bad=failed)
+            end.state, end.was = "old" if end.state == "new" else "unknown", was
+            self.reloaded[host.name] = end
+
+        def in_waves(name: str) -> None:
+            group = next(each for each in self.targets.groups if each.name == name)
+            for wave in plan.waves([host for host in group.hosts if host.name in back], group.update.max_parallel):
+                self.fleet.together(one, [host.name for host in wave])
+
+        self.fleet.together(in_waves, [group.name for group in self.targets.groups])
+
+    def verdict(self, failed: Mapping[str, Reloaded]) -> RunFailed | Unsettled:
+        states = {end.state for end in self.reloaded.values()}
+        lines = []
+        for name, end in failed.items():
+            lines.append(f"{name} failed in reload: {end.why}")
+            lines += [f"  | {line}" for line in end.lines if line.strip()][:20]
+        lines += [f"  {name}: {text}" for name, text in self.told_states().items()]
+        lines.append(f"Next:  fab status --hosts {self.targets.selector}")
+        safe = states <= {"old", "untouched"}
+        return (RunFailed if safe else Unsettled)("\n".join(lines))
+
+    def told_states(self) -> dict[str, str]:
+        """Say for each host what it runs now."""
+        return {name: told_state(self.reloaded[name]) if name in self.reloaded else "was not touched" for name in self.hosts}
+
+
+def ended(outcome: Outcome) -> Reloaded:
+    """Read a driver's final event; none means unknown."""
+    begin = outcome.last("begin")
+    was = begin["from"] if begin else None
+    end = outcome.last("done", "reverted", "broken", "lost")
+    if end is None or end["event"] == "lost":
+        return Reloaded("unknown", was, why=f"its driver: {end['why']}" if end else f"no answer: {outcome.last_words}")
+    if end["event"] == "done":
+        return Reloaded("new", was)
+    state = {"reverted": "untouched" if end.get("untouched") else "old", "broken": "unknown"}[end["event"]]
+    why = end["why"] + (f"; and going back failed: {end['back']}" if "back" in end else "")
+    return Reloaded(state, was, why=why, lines=end.get("lines") or [])
+
+
+def told_state(end: Reloaded) -> str:
+    text = {
+        "new": f"runs {end.now}, healthy",
+        "old": f"is back on {end.was}, healthy" if end.was else "runs nothing: this was its first release",
+        "untouched": "was not changed",
+        "unknown": f"UNKNOWN: {end.why}",
+    }[end.state]
+    return f"{text}; OUT OF ROTATION: {end.out_of_rotation}" if end.out_of_rotation else text
