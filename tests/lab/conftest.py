@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -28,7 +29,7 @@ groups:
     kill_timeout: 8s
     drain_timeout: 15s
     {more}
-    balancer: {{kind: haproxy, host: lablb, socket: ~/haproxy/admin.sock, backend: shop, url: "http://lablb:8080"}}
+    balancer: {{kind: haproxy, host: lablb, socket: ~/haproxy/admin.sock, backend: shop, url: "http://lablb:{port}"}}
     app:
       name: shop
       repo: {repo}
@@ -66,7 +67,7 @@ class Site:
         """Write a hosts.yaml with these settings, and use it from now on."""
         self.inventory = self.folder / name
         self.inventory.write_text(HOSTS_YAML.format(
-            ssh_config=self.lab.ssh_config, repo=self.lab.repo, settle=settle, deadline=deadline, instances=instances, more=more,
+            ssh_config=self.lab.ssh_config, port=urlsplit(self.lab.url).port, repo=self.lab.repo, settle=settle, deadline=deadline, instances=instances, more=more,
             migrate="migrate: npx prisma migrate deploy" if migrate else "",
         ))
         return self.inventory
@@ -117,6 +118,11 @@ class Site:
     def rotation(self) -> set[str]:
         """Return the servers that the balancer gives traffic to."""
         return {name for name, row in self.lab.servers().items() if str(row["status"]).startswith("UP")}
+
+    def needs_mounts(self) -> None:
+        """Skip, with the reason, where hosts have no file systems of their own to be filled or made read-only."""
+        if self.lab.mode != "namespace":
+            pytest.skip("hosts share this machine's file systems here; as root they have their own")
 
     def release_of(self, done: Done) -> str:
         """Read the id of the release that a deploy built from its output."""
