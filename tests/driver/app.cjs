@@ -1,0 +1,31 @@
+'use strict';
+
+/**
+ * An app without dependencies. What it does wrong stands in the file NAME.mode of its release, or .mode for all processes:
+ *   sick      health answers 500; read at each question, so that a release can turn unhealthy
+ *   throws    it dies at its start;  clones-throw: all but the first instance do
+ *   slow      it takes a second until it listens
+ */
+
+const fs = require('node:fs');
+const http = require('node:http');
+
+const { APP, COLOUR, NODE_APP_INSTANCE: instance, PORT, RED } = process.env;
+const home = process.cwd();
+
+function mode() {
+  for (const file of [`${home}/${APP}.mode`, `${home}/.mode`]) if (fs.existsSync(file)) return fs.readFileSync(file, 'utf8');
+  return '';
+}
+
+function answer(request, response) {
+  const json = (status, body) => response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+  if (request.url === '/health' && mode() === 'sick') return json(500, { status: 'database is away' });
+  if (request.url === '/echo') return request.pipe(response);
+  const reply = () => json(200, { pid: process.pid, app: APP, colour: COLOUR });
+  return request.url === '/slow' ? setTimeout(reply, 400) : reply();
+}
+
+if (mode() === 'throws' || (mode() === 'clones-throw' && instance !== '0')) throw new Error('the release is bad');
+if (COLOUR === 'broken') throw new Error('COLOUR is broken');
+setTimeout(() => http.createServer({ keepAliveTimeout: 1000 }, answer).listen(Number(PORT), '127.0.0.1'), mode() === 'slow' ? 1000 : 0);
