@@ -41,9 +41,15 @@ function flip(root, release) {
   fs.renameSync(aside, link);
 }
 
+/** Replace a file in one step; what a full disk left of the new one goes. */
 function replaceFile(file, text) {
-  fs.writeFileSync(`${file}.next`, text, { mode: 0o600 });
-  fs.renameSync(`${file}.next`, file);
+  try {
+    fs.writeFileSync(`${file}.next`, text, { mode: 0o600 });
+    fs.renameSync(`${file}.next`, file);
+  } catch (err) {
+    truth.attempt(() => fs.unlinkSync(`${file}.next`));
+    throw err;
+  }
 }
 
 const settingsFile = (root) => path.join(truth.runDir(root), 'reload.json');
@@ -155,6 +161,7 @@ function isOf(root, name, id) {
 /** Replace one worker; return its new record as soon as it is open. The old one finishes its requests meanwhile. */
 async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = {}) {
   await retirement(host, id); // PM2 refuses a reload while the old worker of the last one is still parked
+  await calm(host, id);
   sweep(host.root);
   tellGates(host.root, { ...host.gates, hold_ms: hold });
   const seen = before(host);
@@ -166,6 +173,21 @@ async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = 
   host.retired.set(id, retired.catch((err) => host.journal.write('note', { text: `PM2 on ${method} ${id}: ${err.message}` })));
   const refused = retired.then(() => new Promise(() => {}), (err) => Promise.reject(new Refused(`PM2 refused to reload worker ${id}: ${err.message}`)));
   return Promise.race([opened(host, { id, release, seen, limit, forgive }), refused]);
+}
+
+/**
+ * Wait until PM2 is not about to start or stop worker `id`; return it. A reload that meets PM2's own respawn starts a second
+ * worker under the same id, and one of the two is in no list from then on.
+ */
+async function calm(host, id) {
+  const deadline = Date.now() + host.plan.healthy_deadline_ms;
+  for (;;) {
+    const item = (await truth.list(host.pm2, host.root)).find((each) => each.id === id);
+    if (!item) throw new Refused(`PM2 no longer lists worker ${id}`);
+    const moving = ['launching', 'stopping'].includes(item.status) || (item.status === 'online' && !truth.alive(item.pid));
+    if (!moving || Date.now() > deadline) return item;
+    await sleep(TICK_MS * 2);
+  }
 }
 
 /** Wait until the old worker of an id has left; PM2 lets it live for two kill_timeouts, and a dead daemon never says so. */
@@ -335,7 +357,7 @@ async function goBack(host) {
   const seen = before(host);
   if (host.from) flip(host.root, host.from);
   if (host.touched) await step(() => heal(host, host.touched, seen));
-  for (const item of host.replaced) await step(() => replace(host, item, host.from, { forgive: 1 }));
+  for (const item of host.replaced) await step(() => takeBack(host, item, seen));
   if (host.created.length || host.grown.length) await step(() => removeMade(host));
   await step(() => allRetired(host));
   for (const item of host.removed) await step(() => bringBack(host, item));
@@ -374,6 +396,17 @@ async function heal(host, { id, pid: old }, seen) {
 }
 
 const waiting = ({ state }) => state !== 'open' && state !== 'stopping';
+
+/** Return a worker that was replaced already; one that died meanwhile is on its way back by PM2's own respawn. */
+async function takeBack(host, item, seen) {
+  const { pid, status } = await calm(host, item.id);
+  const record = truth.worker(host.root, pid);
+  const respawned = record && record.release === host.from && !seen.pids.has(pid);
+  if (!respawned) await replace(host, item, host.from, { forgive: 1 });
+  else if (status === 'errored' || record.state !== 'open') {
+    await opened(host, { id: item.id, release: host.from, seen, limit: host.plan.healthy_deadline_ms, forgive: 3 });
+  }
+}
 
 /** End a process that serves nobody: ask, then insist. */
 async function end(pid) {
@@ -424,11 +457,21 @@ async function keep(host) {
   await saveList(host);
 }
 
-/** Save PM2's list, readable by nobody else: it holds environments. Failing to is told; it undoes nothing. */
+/**
+ * Save PM2's list as `pm2 save` does, but by rename and readable by nobody else: it holds environments. PM2's own way deletes
+ * the list when the disk is full, and never answers. Failing to is told; it undoes nothing.
+ */
 async function saveList(host) {
-  const saved = new Promise((resolve, reject) => host.pm2.dump((err) => (err ? reject(truth.asError(err)) : resolve())));
-  await truth.within(SLACK_MS, 'pm2 save', saved).catch((err) => host.journal.write('note', { text: `pm2 save: ${err.message}` }));
-  for (const name of ['dump.pm2', 'dump.pm2.bak']) truth.attempt(() => fs.chmodSync(path.join(truth.daemon().home, name), 0o600));
+  const file = path.join(truth.daemon().home, 'dump.pm2');
+  try {
+    const all = await truth.rpc(host.pm2, 'getMonitorData', {});
+    const envs = all.map((item) => item.pm2_env).filter((env) => !env.pmx_module);
+    const kept = envs.map(({ instances: _, pm_id: __, prev_restart_delay: ___, ...env }) => env);
+    truth.attempt(() => replaceFile(`${file}.bak`, fs.readFileSync(file)));
+    if (kept.length) replaceFile(file, JSON.stringify(kept, null, 2));
+  } catch (err) {
+    host.journal.write('note', { text: `pm2 save: ${err.message}` });
+  }
 }
 
 /** Leave only what a respawn needs: the pinned env where going back had to pin one. */
