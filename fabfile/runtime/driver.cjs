@@ -57,6 +57,16 @@ const settingsFile = (root) => path.join(truth.runDir(root), 'reload.json');
 /** Tell the gates about the reload under way: how long to hold, whether the host is drained, which env file holds. */
 const tellGates = (root, settings) => replaceFile(settingsFile(root), JSON.stringify(settings));
 
+/** Tell them how long to hold. Forward, no worker starts before they know; on the way back the old code must come up anyway. */
+function tellHold(host, hold) {
+  try {
+    tellGates(host.root, { ...host.gates, hold_ms: hold });
+  } catch (err) {
+    if (!host.returning) throw err;
+    host.journal.write('note', { text: `the gates could not be told: ${err.message}` });
+  }
+}
+
 const goodEnv = (root, name) => path.join(root, '.gapless', 'env', `${name}.good`);
 const envFile = (root, release, wanted) => wanted.env_file && path.join(root, 'releases', release, wanted.env_file);
 
@@ -163,7 +173,7 @@ async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = 
   await retirement(host, id); // PM2 refuses a reload while the old worker of the last one is still parked
   await calm(host, id);
   sweep(host.root);
-  tellGates(host.root, { ...host.gates, hold_ms: hold });
+  tellHold(host, hold);
   const seen = before(host);
   const limit = host.plan.healthy_deadline_ms + hold + 5000;
   const method = mode === 'cluster' ? 'reloadProcessId' : 'restartProcessId';
@@ -222,7 +232,7 @@ async function start(host, name, wanted, release) {
     throw new Refused(`port ${wanted.port} is held by pid ${holder.pid} (${holder.command}), which is not ours and was left alone`);
   }
   sweep(host.root);
-  tellGates(host.root, { ...host.gates, hold_ms: 0 });
+  tellHold(host, 0);
   const seen = before(host);
   const limit = host.plan.healthy_deadline_ms + 5000;
   host.journal.write('start', { name, instances: instances(wanted) });
@@ -347,6 +357,7 @@ const ours = async (host) => (await truth.list(host.pm2, host.root)).filter((ite
  */
 async function goBack(host) {
   host.journal.write('revert', { from: host.to, to: host.from });
+  host.returning = true;
   const failures = [];
   const step = (what) => what().catch((err) => failures.push(err));
   host.surplus = [];
