@@ -30,14 +30,19 @@ class Journal {
   write(event, fields = {}) {
     truth.attempt(() => {
       const fd = fs.openSync(this.file('jsonl'), 'a', 0o600);
-      fs.writeSync(fd, `${JSON.stringify({ event, at: Date.now(), ...fields })}\n`);
-      fs.fsyncSync(fd);
-      fs.closeSync(fd);
+      try {
+        const line = Buffer.from(`${this.torn ? '\n' : ''}${JSON.stringify({ event, at: Date.now(), ...fields })}\n`);
+        this.torn = fs.writeSync(fd, line) < line.length; // a disk that fills up takes the beginning of a line
+        fs.fsyncSync(fd);
+      } finally {
+        fs.closeSync(fd);
+      }
     });
   }
 
   lines() {
-    return truth.attempt(() => fs.readFileSync(this.file('jsonl'), 'utf8'), '').split('\n').slice(0, -1);
+    const text = truth.attempt(() => fs.readFileSync(this.file('jsonl'), 'utf8'), '');
+    return text.split('\n').slice(0, -1).filter((line) => truth.attempt(() => JSON.parse(line)));
   }
 }
 
@@ -46,9 +51,11 @@ function detach(journal, script, root, run) {
   fs.writeFileSync(journal.file('plan'), fs.readFileSync(0), { mode: 0o600 });
   const log = fs.openSync(journal.file('log'), 'a', 0o600);
   const child = spawn(process.execPath, [script, 'work', root, run], { cwd: root, detached: true, stdio: ['ignore', log, log] });
-  fs.writeFileSync(journal.file('pid'), `${child.pid} ${truth.startOf(child.pid)}`);
+  tellPid(journal, child.pid);
   child.unref();
 }
+
+const tellPid = (journal, pid) => fs.writeFileSync(journal.file('pid'), `${pid} ${truth.startOf(pid)}`);
 
 /** Say whether the worker of a journal lives; a pid may have been given to another process since. */
 function working(journal) {
@@ -88,8 +95,13 @@ function ways(script, work) {
   const [verb, root, run] = process.argv.slice(2);
   const journal = new Journal(script, root, run);
   if (verb === 'work') {
+    truth.attempt(() => tellPid(journal, process.pid)); // its starter may have died before it could
+    // What throws beside the work (a callback inside PM2's module) must not end it half done: each of its waits has a limit.
+    for (const event of ['uncaughtException', 'unhandledRejection']) process.on(event, (err) => journal.write('note', { text: String(err) }));
     const plan = truth.readJson(journal.file('plan'));
-    work(root, run, journal, plan).finally(() => process.exit(0));
+    work(root, run, journal, plan)
+      .catch((err) => journal.write('broken', { why: err.message }))
+      .finally(() => process.exit(0));
     return;
   }
   if (verb === 'start') detach(journal, script, root, run);
