@@ -1,0 +1,278 @@
+"""What the host itself does wrong: a full disk, a list that cannot be saved, PM2 killed; and links and drivers that die."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.driver.host import Host, Run, alive, eventually
+from tests.gate.conftest import Pm2
+
+
+@pytest.fixture
+def own_pm2(node_modules: Path) -> Iterator[Pm2]:
+    """A daemon that a test may kill."""
+    home = Path(tempfile.mkdtemp(prefix="gd-", dir="/tmp"))
+    daemon = Pm2(home / "pm2", node_modules)
+    try:
+        yield daemon
+    finally:
+        if alive(daemon.daemon):
+            daemon.end()
+        else:
+            daemon.helper.kill()
+            daemon.helper.wait()
+            daemon.log.close()
+        shutil.rmtree(home)
+
+
+# -------------------------------------------------------------------------------------------------- a full disk
+
+
+@pytest.fixture
+def small_disk(host: Host) -> Iterator[Callable[[Path], None]]:
+    """Give a directory a disk of its own that is soon full; only root may."""
+    mounted = []
+
+    def mount(place: Path) -> None:
+        place.mkdir(exist_ok=True)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False).returncode:
+            pytest.skip("no right to mount a small disk here")
+        mounted.append(place)
+
+    yield mount
+    for run in host.runs:
+        run.end()
+    for place in mounted:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(place: Path) -> None:
+    with (place / "filler").open("wb", buffering=0) as filler:
+        for size in (65536, 1):
+            try:
+                while filler.write(b"x" * size):
+                    pass
+            except OSError:
+                continue
+
+
+BLOCK = 4096
+
+
+def fill_up_to(journal: Path) -> None:
+    """Let the disk end in the middle of the journal's next line."""
+    room = BLOCK - 40 - journal.stat().st_size
+    with journal.open("a") as file:
+        file.write(json.dumps({"event": "note", "text": "x" * (room - 30)}) + "\n")
+    fill(journal.parents[1])
+
+
+def test_a_full_disk_stops_the_journal_but_not_the_way_back(host: Host, small_disk: Callable[[Path], None]) -> None:
+    small_disk(host.base / "runs")
+    old, bad = host.up(host.release(1)), host.release(2)
+    journal = host.base / "runs/r1/driver.jsonl"
+    with host.load() as tally:
+        run = host.start(bad, min_healthy_ms=1000)
+        run.wait("settle")
+        fill_up_to(journal)
+        host.turn(bad, "sick")
+        word = run.final()
+    assert word == {"event": "lost", "why": "it is gone without a final word"}, host.story()
+    assert tally.lost == 0, tally.summary()
+    assert journal.stat().st_size == BLOCK and not journal.read_bytes().endswith(b"\n")
+    host.serves(old)
+
+
+def test_a_line_torn_by_a_full_disk_hides_no_later_one(host: Host, small_disk: Callable[[Path], None]) -> None:
+    small_disk(host.base / "runs")
+    host.up(host.release(1))
+    new = host.release(2)
+    journal = host.base / "runs/r1/driver.jsonl"
+    run = host.start(new, min_healthy_ms=1000)
+    run.wait("worker", state="settling")
+    fill_up_to(journal)
+    eventually(lambda: journal.stat().st_size == BLOCK)
+    (host.base / "runs/filler").unlink()
+    assert run.final()["event"] == "done", host.story()
+    host.serves(new)
+
+
+def test_a_journal_that_cannot_be_written_does_not_stop_the_work(host: Host) -> None:
+    old, new = host.release(1), host.release(2)
+    host.up(old)
+    (host.base / "runs/r1/driver.jsonl").mkdir(parents=True)
+    assert host.deploy(new, drained=True)["event"] == "lost"
+    host.serves(new)
+
+
+def test_the_gates_settings_are_not_needed_on_the_way_back(host: Host) -> None:
+    host.processes = (host.process(instances=2),)
+    old = host.up(host.release(1))
+    bad = host.release(2)
+    with host.load() as tally:
+        run = host.start(bad, min_healthy_ms=1500)
+        run.wait("settle")
+        (host.run / "reload.json.next").mkdir()  # what cannot be written; a full disk would silence the gates too
+        host.turn(bad, "sick")
+        word = run.final()
+    assert (word["event"], tally.lost) == ("reverted", 0), host.story() + tally.summary()
+    host.serves(old, 2)
+
+
+# -------------------------------------------------------------------------------------------------- pm2's list
+
+
+def test_a_list_that_cannot_be_saved_is_told_and_undoes_nothing(own_pm2: Pm2, node_modules: Path) -> None:
+    host = Host(own_pm2.home.parent / "h", own_pm2, node_modules, "app")
+    dump = own_pm2.home / "dump.pm2"
+    dump.mkdir()
+    try:
+        first, second = host.release(1), host.release(2)
+        for release in (first, second):
+            run = host.start(release, drained=True)
+            assert run.final()["event"] == "done", host.story()
+            assert any(note["text"].startswith("pm2 save: ") for note in run.all("note")), host.story()
+            host.serves(release)
+        bad = host.release(3, "throws")
+        assert host.deploy(bad, drained=True)["event"] == "reverted", host.story()
+        dump.rmdir()
+        host.up(first)
+        assert dump.stat().st_mode & 0o777 == 0o600
+        assert own_pm2.ask("list")
+    finally:
+        host.remove()
+
+
+def test_the_saved_list_is_what_pm2_would_have_saved(own_pm2: Pm2, node_modules: Path) -> None:
+    host = Host(own_pm2.home.parent / "h", own_pm2, node_modules, "app")
+    host.processes = (host.process(instances=2), host.process("b"))
+    release = host.up(host.release(1))
+    pids = host.pids()
+    host.runs.clear()
+    own_pm2.end()
+    second = Pm2(own_pm2.home, node_modules)
+    own_pm2.__dict__.update(second.__dict__)
+    pm2 = [str(node_modules / "pm2/bin/pm2"), "resurrect"]
+    subprocess.run(["node", *pm2], env={**os.environ, "PM2_HOME": str(own_pm2.home)}, check=True, capture_output=True, timeout=30)
+    try:
+        eventually(lambda: len(host.living()) == 3 and host._answers())
+        host.state(release, "open")
+        assert not set(host.pids()) & set(pids)
+        host.serves(release, 2)
+        host.serves(release, 1, "b")
+        assert host.deploy(host.release(2), drained=True)["event"] == "done", host.story()
+    finally:
+        host.remove()
+
+
+# ------------------------------------------------------------------------------------------------- pm2's death
+
+
+def test_pm2s_death_is_the_end_within_the_limits(own_pm2: Pm2, node_modules: Path) -> None:
+    host = Host(own_pm2.home.parent / "h", own_pm2, node_modules, "app")
+    host.patch("driver.cjs", "SLACK_MS = 30000", "SLACK_MS = 1000")
+    host.patch("truth.cjs", "RPC_LIMIT_MS = 10000", "RPC_LIMIT_MS = 1500")
+    host.up(host.release(1))
+    run = host.start(host.release(2), min_healthy_ms=5000, kill_timeout_ms=1000)
+    run.wait("settle")
+    os.kill(own_pm2.daemon, signal.SIGKILL)
+    word = run.final()
+    assert word["event"] == "broken", host.story()
+    assert "gave no answer" in word["back"]
+    eventually(lambda: not host.living())  # the workers go with their daemon
+
+
+# ------------------------------------------------------------------------------------------- the link, the driver
+
+
+def follow(host: Host, name: str, script: str = "driver") -> Run:
+    run = Run(host, name, "follow", script=script)
+    host.runs.append(run)
+    return run
+
+
+def test_work_outlives_the_link_of_its_starter(host: Host) -> None:
+    old, new = host.up(host.release(1)), host.release(2)
+    with host.load() as tally:
+        run = host.start(new, min_healthy_ms=1500)
+        assert alive(run.pid)
+        run.process.kill()
+        run.process.wait()
+        assert not run.all("done")
+        second = follow(host, run.name)
+        assert second.final()["event"] == "done", host.story()
+    assert (tally.lost, set(tally.versions)) == (0, {old, new}), tally.summary()
+    assert second.events[0]["event"] == "begin" and second.all("settle"), "all of it is shown, from the beginning"
+    third = follow(host, run.name)
+    third.final()
+    assert third.events == second.events
+    host.serves(new)
+
+
+def test_work_whose_starter_died_before_it_could_tell_the_pid_is_known(host: Host) -> None:
+    host.up(host.release(1))
+    new = host.release(2)
+    place = host.base / "runs/torn"
+    place.mkdir()
+    (place / "driver.plan").write_text(json.dumps(host.plan(new, min_healthy_ms=1500)))
+    host.runs.append(Run(host, "torn", "work"))
+    eventually((place / "driver.jsonl").exists)
+    assert follow(host, "torn").final()["event"] == "done", host.story()
+    host.serves(new)
+
+
+def test_what_throws_beside_the_work_does_not_end_it(host: Host) -> None:
+    """PM2's module runs in the driver, and its callbacks throw now and then."""
+    old = host.up(host.release(1))
+    beside = "setTimeout(() => { throw new Error('beside'); }, 10); Promise.reject(new Error('and unheard'));"
+    host.patch("driver.cjs", "  host.journal.write('settle'", f"  {beside}\n  host.journal.write('settle'")
+    bad = host.release(2)
+    run = host.start(bad, drained=True)
+    run.wait("settle")
+    host.turn(bad, "sick")
+    assert run.final()["event"] == "reverted", host.story()
+    assert {note["text"] for note in run.all("note")} == {"Error: beside", "Error: and unheard"}
+    host.serves(old)
+
+
+def test_a_run_that_never_was_is_lost_at_once(host: Host) -> None:
+    run = follow(host, "never")
+    assert run.final()["event"] == "lost"
+    assert time.monotonic() - run.began < 3
+
+
+def test_a_pid_that_was_given_away_is_not_taken_for_ours(host: Host) -> None:
+    ours = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()[19]
+    place = host.base / "runs/r"
+    place.mkdir(parents=True)
+    (place / "driver.pid").write_text(f"{os.getpid()} {int(ours) - 1}")
+    assert follow(host, "r").final(3)["event"] == "lost"
+    (place / "driver.pid").write_text(f"{os.getpid()} {ours}")
+    patient = follow(host, "r")
+    with pytest.raises(AssertionError, match="not at its end"):
+        patient.final(3)
+    patient.process.kill()
+
+
+def test_a_driver_that_stands_still_is_given_up(host: Host) -> None:
+    old, new = host.up(host.release(1)), host.release(2)
+    run = host.start(new, drained=True, min_healthy_ms=1000, progress_ms=2000)
+    run.wait("settle")
+    os.kill(run.pid, signal.SIGSTOP)
+    try:
+        assert run.final(6) == {"event": "lost", "why": "it has not moved for 2 s (progress_deadline)"}
+    finally:
+        os.kill(run.pid, signal.SIGCONT)
+    assert follow(host, run.name).final()["event"] == "done"
+    assert old != new
+    host.serves(new)
