@@ -154,15 +154,18 @@ def test_failed_build_switches_no_host(site: Site) -> None:
 
 def test_failed_migration_switches_no_host(site: Site) -> None:
     before = links(site)
-    with site.load() as tally:
-        done = site.fab("deploy", "--ref", "migration-fails")
+    try:
+        with site.load() as tally:
+            done = site.fab("deploy", "--ref", "migration-fails")
+    finally:
+        # Prisma refuses every later migration until the failed one is resolved: that is the user's to do, here ours.
+        with sqlite3.connect(site.lab.dir / "db" / "shop.db") as database:
+            resolved = database.execute("DELETE FROM _prisma_migrations WHERE finished_at IS NULL").rowcount
     assert done.code == 1, done.out
+    assert resolved == 1
     lost_nothing(tally)
     assert "No host was switched" in done.out
     untouched(site, before)
-    # Prisma refuses every later migration until the failed one is resolved: that is the user's to do, here ours.
-    with sqlite3.connect(site.lab.dir / "db" / "shop.db") as database:
-        assert database.execute("DELETE FROM _prisma_migrations WHERE finished_at IS NULL").rowcount == 1
 
 
 def test_second_wave_failing_takes_the_first_back(site: Site) -> None:
