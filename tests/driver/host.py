@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -220,7 +221,8 @@ class Run:
         env = {**MINIMAL_ENV, "PM2_HOME": str(host.pm2.home), "GAPLESS_MARK": MARK}
         command = ["node", str(host.base / f"{script}.cjs"), verb, str(host.root), name]
         self.began = time.monotonic()
-        self.process = subprocess.Popen(command, env=env, cwd="/", text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
+        self.process = subprocess.Popen(command, env=env, cwd="/", text=True, **pipes)
         assert self.process.stdin
         self.process.stdin.write(json.dumps(plan))
         self.process.stdin.close()
@@ -249,7 +251,7 @@ class Run:
             return found
 
     def final(self, within: float = 40) -> dict[str, Any]:
-        """Wait until the way in ends, and give its last word; whatever it is, no worker may be hidden from PM2."""
+        """Wait until the way in ends, and give its last word: there is one, and only one."""
         self.thread.join(within)
         assert not self.thread.is_alive(), f"not at its end after {within} s\n{self.host.story()}"
         self.process.wait(5)
@@ -257,6 +259,12 @@ class Run:
         assert word["event"] in FINAL, self.host.story()
         assert [each["event"] for each in self.events[:-1] if each["event"] in FINAL] == []
         return word
+
+    def cut(self) -> None:
+        """Lose the link: all that lives in the session of the way in dies."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.thread.join(5)
 
     def all(self, event: str) -> list[dict[str, Any]]:
         return [each for each in self.events if each["event"] == event]

@@ -43,8 +43,7 @@ def test_it_outlives_whoever_started_it_and_can_be_read_again(host: Host) -> Non
     release = host.release(1)
     run = migrate(host, "sleep 1; echo x >>count")
     run.wait("begin")
-    run.process.kill()
-    run.process.wait()
+    run.cut()
     second = migrate(host, "", "follow")
     assert second.final()["event"] == "done"
     assert [event["event"] for event in second.events] == ["begin", "done"]

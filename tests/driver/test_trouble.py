@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,12 +16,18 @@ from pathlib import Path
 import pytest
 
 from tests.driver.host import Host, Run, alive, eventually
-from tests.gate.conftest import Pm2
+from tests.gate.conftest import MINIMAL_ENV, Pm2
 
 
 @pytest.fixture
 def own_pm2(node_modules: Path) -> Iterator[Pm2]:
-    """A daemon that a test may kill."""
+    with a_pm2(node_modules) as daemon:
+        yield daemon
+
+
+@contextlib.contextmanager
+def a_pm2(node_modules: Path) -> Iterator[Pm2]:
+    """Have a daemon that a test may kill."""
     home = Path(tempfile.mkdtemp(prefix="gd-", dir="/tmp"))
     daemon = Pm2(home / "pm2", node_modules)
     try:
@@ -158,7 +165,6 @@ def test_the_saved_list_is_what_pm2_would_have_saved(own_pm2: Pm2, node_modules:
     host.processes = (host.process(instances=2), host.process("b"))
     release = host.up(host.release(1))
     pids = host.pids()
-    host.runs.clear()
     own_pm2.end()
     second = Pm2(own_pm2.home, node_modules)
     own_pm2.__dict__.update(second.__dict__)
@@ -192,6 +198,38 @@ def test_pm2s_death_is_the_end_within_the_limits(own_pm2: Pm2, node_modules: Pat
     eventually(lambda: not host.living())  # the workers go with their daemon
 
 
+# ----------------------------------------------------------------------------------- a worker that pm2 has lost
+
+
+@pytest.mark.parametrize("mode, event", [("", "done"), ("throws", "reverted")])
+def test_no_worker_is_left_that_pm2_does_not_list(
+    node_modules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, event: str,
+) -> None:
+    """PM2 loses one that it deletes while it respawns it; here its daemon is made to have a child that it never knew."""
+    wanted = tmp_path / "release"
+    (tmp_path / "lost.cjs").write_text(f"""
+      if (/Daemon\\.js$/.test(process.argv[1])) setInterval(() => {{
+        try {{
+          const cwd = require('fs').readFileSync('{wanted}', 'utf8');
+          require('fs').unlinkSync('{wanted}');
+          require('child_process').spawn('sleep', ['60'], {{ cwd }});
+        }} catch {{}}
+      }}, 50).unref();""")
+    monkeypatch.setitem(MINIMAL_ENV, "NODE_OPTIONS", f"--require {tmp_path}/lost.cjs")
+    with a_pm2(node_modules) as pm2:
+        host = Host(pm2.home.parent / "h", pm2, node_modules, "app")
+        old = host.up(host.release(1))
+        (tmp_path / "aside").write_text(str(host.root / "releases" / old))
+        (tmp_path / "aside").rename(wanted)
+        [lost] = eventually(host.hidden)
+        next_one = host.release(2, mode)
+        run = host.start(next_one, drained=True)
+        assert run.final()["event"] == event, host.story()
+        assert not alive(lost) and [stray["pid"] for stray in run.all("stray")] == [lost]
+        host.serves(next_one if event == "done" else old)
+        host.remove()
+
+
 # ------------------------------------------------------------------------------------------- the link, the driver
 
 
@@ -205,9 +243,8 @@ def test_work_outlives_the_link_of_its_starter(host: Host) -> None:
     old, new = host.up(host.release(1)), host.release(2)
     with host.load() as tally:
         run = host.start(new, min_healthy_ms=1500)
-        assert alive(run.pid)
-        run.process.kill()
-        run.process.wait()
+        run.wait("begin")
+        run.cut()
         assert not run.all("done")
         second = follow(host, run.name)
         assert second.final()["event"] == "done", host.story()
