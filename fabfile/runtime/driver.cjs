@@ -242,15 +242,16 @@ async function start(host, name, wanted, release) {
 
 /** Yield the ids of a process as PM2 begins to list them, until there are `count`. */
 async function* appearing(host, name, count, known = new Set()) {
-  const deadline = Date.now() + host.plan.healthy_deadline_ms + SLACK_MS;
-  for (let found = known.size; found < count; ) {
+  const patience = host.plan.healthy_deadline_ms + SLACK_MS;
+  let deadline = Date.now() + patience;
+  while (known.size < count) {
     for (const { id } of (await truth.list(host.pm2, host.root)).filter((item) => item.name === name && !known.has(item.id))) {
       known.add(id);
-      found += 1;
       yield id;
+      deadline = Date.now() + patience; // each may take its time: PM2 starts the next when this one is ready
     }
-    if (Date.now() > deadline) throw new Refused(`PM2 listed ${found} of ${count} workers of ${name}`);
-    if (found < count) await sleep(TICK_MS * 4);
+    if (Date.now() > deadline) throw new Refused(`PM2 listed ${known.size} of ${count} workers of ${name}`);
+    if (known.size < count) await sleep(TICK_MS * 4);
   }
 }
 
