@@ -226,12 +226,12 @@ def _conclude(rollout: Rollout, face: Plain, measured: Report, error: BaseExcept
     """Print what runs now and what was counted; raise what must be the exit code."""
     from .report import summary
 
-    if rollout.waves.reloaded:
+    if rollout.waves.reloaded and (error is None or isinstance(error, Interrupted)):  # any other error tells the states itself
         face.say("")
         face.say(summary.states(rollout.waves.told_states()))
     if rollout.waves.reloaded or measured.lost:
         face.say(summary.requests(measured))
-    face.say(f"log: {face.log}")
+    face.say(f"log: {str(face.log).replace(str(Path.home()), '~')}")
     face.close()
     if measured.lost and (error is None or isinstance(error, GaplessError)):
         before = f"{error.message}\n" if isinstance(error, GaplessError) else ""

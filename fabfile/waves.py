@@ -179,7 +179,7 @@ class Waves:
         lines = []
         for name, end in failed.items():
             lines.append(f"{name} failed in reload: {end.why}")
-            lines += [f"  | {line}" for line in end.lines if line.strip()][:20]
+            lines += [f"  | {line}" for line in app_lines(end.lines)][:20]
         lines += [f"  {name}: {text}" for name, text in self.told_states().items()]
         lines.append(f"Next:  fab status --hosts {self.targets.selector}")
         safe = states <= {"old", "untouched"}
@@ -188,6 +188,12 @@ class Waves:
     def told_states(self) -> dict[str, str]:
         """Say for each host what it runs now."""
         return {name: told_state(self.reloaded[name]) if name in self.reloaded else "was not touched" for name in self.hosts}
+
+
+def app_lines(lines: Iterable[str]) -> list[str]:
+    """Leave out what does not help at 2 a.m.: frames of node itself and of the gate, and a heading over nothing."""
+    kept = [line for line in lines if line.strip() and "(node:internal" not in line and "/.gapless/gate.cjs:" not in line]
+    return kept[:-1] if kept and kept[-1].startswith("--- ") else kept
 
 
 def ended(outcome: Outcome) -> Reloaded:
