@@ -30,12 +30,27 @@ def test_the_only_worker_of_one_process_survives_while_another_that_is_new_goes(
     old = host.up(host.release(1))
     host.processes = (host.process("b"), host.process())
     bad = host.release(2)
-    host.turn(bad, "sick", host.name)
+    host.turn(bad, "throws", host.name)
     with lossless(host, old):
         run = host.start(bad)
         assert run.final()["event"] == "reverted", host.story()
     assert run.all("start"), "b was started before a failed"
+    assert not run.all("stray"), host.story()
     assert host.workers("b") == []
+    host.serves(old)
+
+
+def test_a_worker_that_is_held_for_ever_is_ended(host: Host) -> None:
+    """Its own gate would give up much later than the driver does."""
+    old, bad = host.up(host.release(1)), host.release(2, "sick")
+    host.patch("driver.cjs", "healthy_deadline_ms + hold + 5000", "healthy_deadline_ms + hold")
+    marker = host.root / "releases" / bad / ".gapless.json"
+    marker.write_text(marker.read_text().replace('"healthy_deadline_ms": 2000', '"healthy_deadline_ms": 60000'))
+    with lossless(host, old):
+        run = host.start(bad)
+        word = run.final()
+    assert (word["event"], "was not open within 2.3 s; it is held: GET /health" in word["why"]) == ("reverted", True), host.story()
+    assert [cull["state"] for cull in run.all("cull")] == ["held"]
     host.serves(old)
 
 
@@ -78,9 +93,9 @@ def test_what_was_removed_for_another_mode_is_started_again(host: Host) -> None:
     host.pm2.ask("start", name=f"{host.name}-other", script=str(HERE / "app.cjs"), env={"PORT": str(host.port + 1)})
     [other] = host.pids("-other")
     host.processes = (host.process(exec_mode="fork"),)
-    word = host.deploy(host.release(2, "sick"), downtime=True)
+    word = host.deploy(host.release(2, "throws"), downtime=True)
     assert word["event"] == "reverted", host.story()
-    assert "GET /health answered 500" in word["why"]
+    assert "the release is bad" in word["why"]
     host.serves(old)
     assert host.pids("-other") == [other]
 
@@ -141,10 +156,11 @@ def test_what_pm2_goes_on_adding_after_the_failure_goes_too(host: Host) -> None:
 # ------------------------------------------------------------------------------------------------- first start
 
 
-@pytest.mark.parametrize("mode", ["cluster", "fork"])
-def test_a_first_release_that_is_bad_leaves_nothing(host: Host, mode: str) -> None:
-    host.processes = (host.process(instances=2, exec_mode=mode),) if mode == "cluster" else (host.process(exec_mode=mode),)
-    word = host.deploy(host.release(1, "throws"), downtime=True)
+@pytest.mark.parametrize("exec_mode, instances, mode", [("cluster", 3, "sick"), ("fork", 1, "throws")])
+def test_a_first_release_that_is_bad_leaves_nothing(host: Host, exec_mode: str, instances: int, mode: str) -> None:
+    """PM2 starts the third worker when the second is deleted."""
+    host.processes = (host.process(exec_mode=exec_mode, instances=instances),)
+    word = host.deploy(host.release(1, mode), downtime=True)
     assert (word["event"], word["release"]) == ("reverted", None), host.story()
     assert host.current is None
     until = time.monotonic() + 3

@@ -127,7 +127,7 @@ def test_the_gates_settings_are_not_needed_on_the_way_back(host: Host) -> None:
     old = host.up(host.release(1))
     bad = host.release(2)
     with host.load() as tally:
-        run = host.start(bad, min_healthy_ms=1500)
+        run = host.start(bad, min_healthy_ms=700)
         run.wait("settle")
         (host.run / "reload.json.next").mkdir()  # what cannot be written; a full disk would silence the gates too
         host.turn(bad, "sick")
@@ -187,6 +187,7 @@ def test_the_saved_list_is_what_pm2_would_have_saved(own_pm2: Pm2, node_modules:
 def test_pm2s_death_is_the_end_within_the_limits(own_pm2: Pm2, node_modules: Path) -> None:
     host = Host(own_pm2.home.parent / "h", own_pm2, node_modules, "app")
     host.patch("driver.cjs", "SLACK_MS = 30000", "SLACK_MS = 1000")
+    host.patch("driver.cjs", "healthy_deadline_ms + hold + 5000", "healthy_deadline_ms + hold")
     host.patch("truth.cjs", "RPC_LIMIT_MS = 10000", "RPC_LIMIT_MS = 1500")
     host.up(host.release(1))
     run = host.start(host.release(2), min_healthy_ms=5000, kill_timeout_ms=1000)
@@ -242,7 +243,7 @@ def follow(host: Host, name: str, script: str = "driver") -> Run:
 def test_work_outlives_the_link_of_its_starter(host: Host) -> None:
     old, new = host.up(host.release(1)), host.release(2)
     with host.load() as tally:
-        run = host.start(new, min_healthy_ms=1500)
+        run = host.start(new, min_healthy_ms=700)
         run.wait("begin")
         run.cut()
         assert not run.all("done")
@@ -261,7 +262,7 @@ def test_work_whose_starter_died_before_it_could_tell_the_pid_is_known(host: Hos
     new = host.release(2)
     place = host.base / "runs/torn"
     place.mkdir()
-    (place / "driver.plan").write_text(json.dumps(host.plan(new, min_healthy_ms=1500)))
+    (place / "driver.plan").write_text(json.dumps(host.plan(new, min_healthy_ms=700)))
     host.runs.append(Run(host, "torn", "work"))
     eventually((place / "driver.jsonl").exists)
     assert follow(host, "torn").final()["event"] == "done", host.story()
