@@ -190,7 +190,7 @@ def test_pm2s_death_is_the_end_within_the_limits(own_pm2: Pm2, node_modules: Pat
     host.patch("driver.cjs", "healthy_deadline_ms + hold + 5000", "healthy_deadline_ms + hold")
     host.patch("truth.cjs", "RPC_LIMIT_MS = 10000", "RPC_LIMIT_MS = 1500")
     host.up(host.release(1))
-    run = host.start(host.release(2), min_healthy_ms=5000, kill_timeout_ms=1000)
+    run = host.start(host.release(2), min_healthy_ms=1500, kill_timeout_ms=1000)
     run.wait("settle")
     os.kill(own_pm2.daemon, signal.SIGKILL)
     word = run.final()
