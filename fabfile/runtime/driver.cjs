@@ -328,7 +328,7 @@ async function settle(host, release, ms, expected) {
   const end = Date.now() + ms;
   do {
     for (const was of first) {
-      if (!truth.alive(was.pid)) throw new Refused(`worker ${was.id} (pid ${was.pid}) died after it had become healthy`, lastErrors(was));
+      if (!truth.alive(was.pid)) throw died(was);
       await stillHealthy(host, was, release);
     }
     await sleep(Math.min(LIST_MS, Math.max(0, end - Date.now())));
@@ -341,10 +341,15 @@ async function settle(host, release, ms, expected) {
   }
 }
 
-async function stillHealthy(host, { id, pid, name }, release) {
+const died = (was) => new Refused(`worker ${was.id} (pid ${was.pid}) died after it had become healthy`, lastErrors(was));
+
+async function stillHealthy(host, was, release) {
+  const { id, pid, name } = was;
   const { health } = truth.marker(host.root, release).processes[name];
   if (!health) return;
   const answer = await truth.health(host.root, pid, health.path, health.timeout_ms);
+  if (answer.status === 0) await sleep(TICK_MS); // who dies closes its socket first
+  if (!truth.alive(pid)) throw died(was);
   if (answer.status !== 200) throw new Refused(`worker ${id} turned unhealthy: GET ${health.path} gave ${answer.status || answer.why}, want 200`);
 }
 
