@@ -193,7 +193,10 @@ def test_pm2s_death_is_the_end_within_the_limits(own_pm2: Pm2, node_modules: Pat
     run = host.start(host.release(2), min_healthy_ms=1500, kill_timeout_ms=1000)
     run.wait("settle")
     os.kill(own_pm2.daemon, signal.SIGKILL)
-    word = run.final()
+    try:
+        word = run.final()
+    finally:
+        run.end()
     assert word["event"] == "broken", host.story()
     assert "gave no answer" in word["back"]
     eventually(lambda: not host.living())  # the workers go with their daemon
