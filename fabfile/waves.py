@@ -115,7 +115,8 @@ class Waves:
 
     def put_back(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
         """Put a host back into rotation, or say that it is out."""
-        outcome = self.balance(front, host, Step("restore", balancer.restore(front, host.server)))
+        runs = end.state == "new" or end.was is not None
+        outcome = self.balance(front, host, Step("restore", balancer.restore(front, host.server, runs)))
         if not outcome.ok:
             end.out_of_rotation = outcome.last_words
             end.why = end.why or f"could not be put back into rotation: {outcome.last_words}"
@@ -205,6 +206,7 @@ def ended(outcome: Outcome) -> Reloaded:
         return Reloaded("unknown", was, why=f"its driver: {end['why']}" if end else f"no answer: {outcome.last_words}")
     if end["event"] == "done":
         return Reloaded("new", was)
+    was = was or end.get("release")
     state = {"reverted": "untouched" if end.get("untouched") else "old", "broken": "unknown"}[end["event"]]
     why = end["why"] + (f"; and going back failed: {end['back']}" if "back" in end else "")
     return Reloaded(state, was, why=why, lines=end.get("lines") or [])

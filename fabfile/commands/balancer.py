@@ -66,7 +66,7 @@ drain() { # socket backend server limit-seconds
 restore() { # socket backend server limit-seconds
     order "$1" "set server $2/$3 state ready"
     end=$(($(date +%s) + $4))
-    while :; do
+    while [ "$4" -gt 0 ]; do
         row=$(server_row "$1" "$2" "$3")
         case $row in *' UP' | *' no check') break ;; esac
         [ "$(date +%s)" -le "$end" ] || fail "$2/$3 was set ready, but HAProxy says ${row#* } after $4 s"
@@ -95,9 +95,9 @@ def drain(balancer: Balancer, server: str, limit: float) -> Shell:
     return call("drain", path(balancer.socket), cmd(balancer.backend, server, int(limit)))
 
 
-def restore(balancer: Balancer, server: str) -> Shell:
-    """Put the server back into rotation and wait until HAProxy calls it up."""
-    return call("restore", path(balancer.socket), cmd(balancer.backend, server, RESTORE_LIMIT))
+def restore(balancer: Balancer, server: str, runs: bool = True) -> Shell:
+    """Put the server back into rotation and wait until HAProxy calls it up, unless nothing runs there."""
+    return call("restore", path(balancer.socket), cmd(balancer.backend, server, RESTORE_LIMIT if runs else 0))
 
 
 def rotation(balancer: Balancer) -> Shell:
