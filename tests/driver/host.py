@@ -153,13 +153,21 @@ class Host:
     def state(self, release: str, *states: str, within: float = 10) -> dict[str, Any]:
         """Wait for a worker of a release to be in one of these states."""
         def look() -> dict[str, Any] | None:
-            for file in self.run.glob("worker-*.json"):
-                with contextlib.suppress(OSError, ValueError):
-                    record = json.loads(file.read_text())
-                    if record["release"] == release and record["state"] in states and alive(record["pid"]):
-                        return record
-            return None
+            return next((each for each in self.records() if each["release"] == release and each["state"] in states), None)
         return eventually(look, within, 0.02)
+
+    def open(self) -> list[int]:
+        """List the workers that serve, as they say themselves."""
+        return [each["pid"] for each in self.records() if each["state"] == "open"]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Read what the living workers say of themselves."""
+        found = []
+        for file in self.run.glob("worker-*.json"):
+            with contextlib.suppress(OSError, ValueError):
+                record = json.loads(file.read_text())
+                found += [record] if alive(record["pid"]) else []
+        return found
 
     def get(self, path: str = "/", suffix: str = "") -> tuple[str | None, dict[str, Any]]:
         """Ask the app as a client does: the release that answered, and the answer."""

@@ -171,8 +171,7 @@ def test_the_saved_list_is_what_pm2_would_have_saved(own_pm2: Pm2, node_modules:
     pm2 = [str(node_modules / "pm2/bin/pm2"), "resurrect"]
     subprocess.run(["node", *pm2], env={**os.environ, "PM2_HOME": str(own_pm2.home)}, check=True, capture_output=True, timeout=30)
     try:
-        eventually(lambda: len(host.living()) == 3 and host._answers())
-        host.state(release, "open")
+        eventually(lambda: len(host.open()) == len(host.pids()) + len(host.pids("b")) == 3)
         assert not set(host.pids()) & set(pids)
         host.serves(release, 2)
         host.serves(release, 1, "b")
