@@ -94,6 +94,9 @@ class Waves:
         drain = Step("drain", balancer.drain(group.balancer, host.server, group.update.drain_timeout))
         with self.turns[group.balancer.host]:
             outcome = self.balance(group.balancer, host, drain)
+        if not outcome.ok and self.options.verb == "rollback":
+            # What hangs may hang because of the release that has to go: the gate alone must do. The script has put it back.
+            return self.drive(group, host, release, run, drained=False, bad=bad)
         if not outcome.ok:
             end = Reloaded("untouched", why=f"could not be drained: {outcome.last_words}")
             return self.put_back(group.balancer, host, end)
@@ -154,6 +157,8 @@ class Waves:
 
     def goes_back(self, name: str) -> bool:
         update = self.groups[name].update
+        if self.options.verb == "rollback":
+            return False  # the way back from it would lead to what had to be left
         return update.auto_revert and update.on_failure == "rollback_all" and self.reloaded[name].was is not None
 
     def take_back(self, names: Iterable[str]) -> None:

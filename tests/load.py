@@ -20,7 +20,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -64,7 +64,8 @@ class Tally:
         return sum(self.failed.values())
 
     def as_json(self) -> str:
-        return json.dumps({**asdict(self), "total": self.total, "lost": self.lost}, indent=1)
+        fields = {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
+        return json.dumps({**fields, "total": self.total, "lost": self.lost}, indent=1)
 
     def summary(self) -> str:
         kinds = ", ".join(f"{kind} {self.failed[kind]}/{self.sent[kind]}" for kind in KINDS if self.sent[kind])

@@ -328,7 +328,7 @@ async function settle(host, release, ms, expected) {
   const end = Date.now() + ms;
   do {
     for (const was of first) {
-      if (!truth.alive(was.pid)) throw died(was);
+      if (!truth.alive(was.pid)) throw died(host, was);
       await stillHealthy(host, was, release);
     }
     await sleep(Math.min(LIST_MS, Math.max(0, end - Date.now())));
@@ -336,12 +336,12 @@ async function settle(host, release, ms, expected) {
   const last = await ours(host);
   for (const was of first) {
     const now = last.find((item) => item.id === was.id);
-    if (!now || was.pid !== now.pid || was.restarts !== now.restarts) throw new Refused(`worker ${was.id} was restarted while it had to stay up`, lastErrors(was));
+    if (!now || was.pid !== now.pid || was.restarts !== now.restarts) throw new Refused(`worker ${was.id} was restarted while it had to stay up`, lastErrors(host, was));
     if (now.release !== release) throw new Refused(`worker ${now.id} runs ${now.release}, not ${release}`);
   }
 }
 
-const died = (was) => new Refused(`worker ${was.id} (pid ${was.pid}) died after it had become healthy`, lastErrors(was));
+const died = (host, was) => new Refused(`worker ${was.id} (pid ${was.pid}) died after it had become healthy`, lastErrors(host, was));
 
 async function stillHealthy(host, was, release) {
   const { id, pid, name } = was;
@@ -349,11 +349,16 @@ async function stillHealthy(host, was, release) {
   if (!health) return;
   const answer = await truth.health(host.root, pid, health.path, health.timeout_ms);
   if (answer.status === 0) await sleep(TICK_MS); // who dies closes its socket first
-  if (!truth.alive(pid)) throw died(was);
+  if (!truth.alive(pid)) throw died(host, was);
   if (answer.status !== 200) throw new Refused(`worker ${id} turned unhealthy: GET ${health.path} gave ${answer.status || answer.why}, want 200`);
 }
 
-const lastErrors = ({ errors }) => (truth.attempt(() => fs.readFileSync(errors, 'utf8'), '') || '').trimEnd().split('\n').slice(-15);
+/** Read the last lines of a worker's error log that were written since this run began: older ones are somebody else's. */
+function lastErrors(host, { errors }) {
+  const text = truth.attempt(() => fs.readFileSync(errors), Buffer.alloc(0));
+  const before = host.logged[errors] || 0;
+  return text.subarray(text.length < before ? 0 : before).toString().trimEnd().split('\n').slice(-15); // shorter: it was rotated
+}
 
 const ours = async (host) => (await truth.list(host.pm2, host.root)).filter((item) => item.name in host.plan.processes);
 
@@ -525,13 +530,14 @@ async function prepare(host) {
   host.from = now.release;
   host.pm2 = await truth.connect(host.plan.pm2);
   host.found = (await ours(host)).sort((a, b) => a.id - b.id);
+  for (const { errors } of host.found) host.logged[errors] = truth.attempt(() => fs.statSync(errors).size, 0);
   host.journal.write('begin', { from: host.from, to: host.to, drained: host.plan.drained });
 }
 
 /** Carry this host to the plan's release, or take it back; journal one final event, whatever happens. */
 async function work(root, run, log, plan) {
   const host = {
-    root, plan, journal: log, to: plan.release, from: null, found: [],
+    root, plan, journal: log, to: plan.release, from: null, found: [], logged: {},
     created: [], grown: [], removed: [], replaced: [], surplus: [], touched: null, // what was done, for the way back
     retired: new Map(), gates: { run, drained: plan.drained },
   };

@@ -339,6 +339,7 @@ function judge(answer) {
 
 /** Ask the servers that count, one after the other, until one is good. */
 async function examine() {
+  if (missesPort()) return { why: `it wants to listen on ${wantedPorts().join(', ')}, but PORT is ${process.env.PORT}` };
   const verdicts = [];
   for (const server of candidates()) {
     const verdict = judge(await ask(server));
@@ -380,6 +381,12 @@ async function guard() {
     if (left <= 0) return open();
     await sleep(Math.min(POLL_MS, left));
   }
+}
+
+/** Tell whether the app listens, but not where hosts.yaml says that clients come in. */
+function missesPort() {
+  const wanted = wantedPorts();
+  return Boolean(settings.port) && wanted.length > 0 && !wanted.includes(Number(process.env.PORT));
 }
 
 function wantedPorts() {
