@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -22,7 +23,7 @@ from fabfile import plan
 from fabfile.values import App, Group, Health, Process, Ssh, Update
 from fabfile.values import Host as Named
 from tests import load
-from tests.gate.conftest import MINIMAL_ENV, Pm2, alive, children, eventually, free_port
+from tests.gate.conftest import MINIMAL_ENV, Pm2, alive, children, eventually
 
 HERE = Path(__file__).parent
 RUNTIME = Path(os.environ.get("GAPLESS_RUNTIME", HERE.parents[1] / "fabfile/runtime"))
@@ -32,6 +33,16 @@ KILL = 4.0  # seconds; the drain must see idle connections off before, and a slo
 RUN = "20260101-000000-me"
 
 
+def two_ports() -> int:
+    """Find two free ports in a row, anywhere below those of outgoing connections: other tests look for theirs meanwhile."""
+    while True:
+        port = random.randrange(21000, 32000, 2)
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", port))
+            two.bind(("127.0.0.1", port + 1))
+            return port
+
+
 class Host:
     """A root with releases of an app, under a PM2 that others may use too."""
 
@@ -39,7 +50,7 @@ class Host:
         self.root, self.pm2, self.modules, self.name = root, pm2, modules, name
         self.base = root / ".gapless"
         self.run = self.base / "run"
-        self.port = free_port()
+        self.port = two_ports()
         self.runs: list[Run] = []
         self.processes: tuple[Process, ...] = (self.process(),)
         self.own(RUN)
