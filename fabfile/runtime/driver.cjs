@@ -472,10 +472,14 @@ async function endStrays(host, unwanted = () => true) {
   return strays.length;
 }
 
-/** Make the new state last: the list for the next boot, the good env, the mark of a stable release. */
+/** Make the new state last: the good env, the mark of a stable release, the list for the next boot. A full disk undoes nothing. */
 async function keep(host) {
-  for (const [name, wanted] of Object.entries(host.plan.processes)) rememberEnv(host.root, host.to, wanted, name);
-  fs.writeFileSync(path.join(host.root, 'releases', host.to, '.gapless-stable'), '');
+  try {
+    for (const [name, wanted] of Object.entries(host.plan.processes)) rememberEnv(host.root, host.to, wanted, name);
+    fs.writeFileSync(path.join(host.root, 'releases', host.to, '.gapless-stable'), '');
+  } catch (err) {
+    host.journal.write('note', { text: `not marked as a release to go back to: ${err.message}` });
+  }
   await saveList(host);
 }
 
