@@ -114,7 +114,7 @@ def worker(**changes: Any) -> dict[str, Any]:
 def facts(current: Any = "0002-bbb", state: str = "ok", **changes: Any) -> dict[str, Any]:
     usual = {
         "node": "20.12.0", "pm2": "/pm2", "trouble": None, "current": {"state": state, "release": current},
-        "daemon": {"pid": 7, "home": "/root/.pm2"}, "processes": [worker()], "releases": [release("0001-aaa"), release("0002-bbb")],
+        "daemon": {"pid": 7, "home": "/home/app/.pm2"}, "processes": [worker()], "releases": [release("0001-aaa"), release("0002-bbb")],
     }
     return {**usual, **changes}
 
@@ -129,7 +129,7 @@ def test_a_good_host_is_fit():
 
 
 def test_a_first_deploy_is_fit():
-    assert unfit(current=None, state="absent", processes=[], releases=[], daemon={"pid": None, "home": "/root/.pm2"}) == []
+    assert unfit(current=None, state="absent", processes=[], releases=[], daemon={"pid": None, "home": "/home/app/.pm2"}) == []
 
 
 @pytest.mark.parametrize("version", ["20.11.1", "18.20.8", "4.0.0"])
@@ -157,7 +157,7 @@ def test_a_link_that_is_not_right_is_unfit(state, words):
 
 @pytest.mark.parametrize("pid, words", [(None, "does not run"), (7, "runs, but lists none")])
 def test_a_live_link_beside_an_empty_pm2_is_an_alarm(pid, words):
-    changes = {"processes": [], "daemon": {"pid": pid, "home": "/root/.pm2"}}
+    changes = {"processes": [], "daemon": {"pid": pid, "home": "/home/app/.pm2"}}
     (told,) = unfit(**changes)
     assert words in told
     assert "pm2 resurrect" in told
