@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -20,16 +19,6 @@ from .values import Balancer, Ssh
 
 LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, node, journal, balancer))
 REOPEN_FOR = 60.0  # seconds in which a lost host may come back before its state is called unknown
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Tell one thing that happened: `host` is empty for the run itself; `data["event"]` names it."""
-
-    at: float
-    phase: str
-    host: str
-    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 Emit = Callable[[str, str, Mapping[str, Any]], None]  # phase, host, data

@@ -26,7 +26,6 @@ class Options:
     max_parallel: tuple[str, ...] = ()
     one_group_at_a_time: bool = False
     allow_downtime: bool = False
-    hold_probe: bool = False
 
 
 def waves(hosts: Sequence[Host], widths: Sequence[str]) -> list[tuple[Host, ...]]:
