@@ -373,7 +373,9 @@ async function goBack(host) {
   const step = (what) => what().catch((err) => failures.push(err));
   host.surplus = [];
   if (host.from) {
-    host.gates = { ...host.gates, env_files: pinnedEnv(host.root, host.from, host.plan.processes) };
+    // A respawn may have followed the link just before it is flipped; withdrawn, it leaves instead of opening.
+    const withdrawn = host.to === host.from ? undefined : host.to;
+    host.gates = { ...host.gates, withdrawn, env_files: pinnedEnv(host.root, host.from, host.plan.processes) };
     truth.attempt(() => tellGates(host.root, host.gates));
   }
   const seen = before(host);

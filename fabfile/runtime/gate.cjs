@@ -109,6 +109,9 @@ function reloadSettings() {
   }
 }
 
+/** Tell whether this release was taken back while this worker booted: the link points elsewhere already. */
+const withdrawn = () => reloadSettings().withdrawn === marker.release;
+
 // ------------------------------------------------------------------------------------------ the way it died
 
 /** Tell whether the worker has not served yet, so that its death is the gate's to explain. */
@@ -138,7 +141,7 @@ const onRejection = (reason) => crashOn('rejection', reason);
 
 /** Account for an app that leaves by itself; the stack says who called process.exit(). */
 function onExit(code) {
-  if (unproven() && !crashed) {
+  if (unproven() && !crashed && !withdrawn()) {
     const caller = new Error('').stack.split('\n').filter((line) => !line.includes(__filename)).slice(1).join('\n');
     const called = caller.includes('process.exit');
     explain('exit', called ? `the app called process.exit(${code})` : `nothing kept the app alive (code ${code})`, caller);
@@ -426,15 +429,16 @@ function listenNow([server, args]) {
 
 /** Let everything listen, hand the process over to the app, and tell PM2. */
 async function open() {
+  if (withdrawn()) return exit(1); // PM2 starts what the link points to
   opening = true;
   opened = Promise.all([...held].map(listenNow)).catch((error) => crashOn('listen', error));
   await opened;
-  if (draining) return;
+  if (draining) return undefined;
   process.off('uncaughtException', onException);
   process.off('unhandledRejection', onRejection);
   const addresses = [...servers].filter((server) => server.listening).map((server) => server.address());
   enter('open', { ports: addresses.map((address) => address?.port).filter(Boolean) });
-  processSend?.('ready');
+  return processSend?.('ready');
 }
 
 /** Keep the app's own "ready" from PM2: it is not the app that decides. */

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import load
 import pytest
-from conftest import MINIMAL_ENV, Pm2, Site, UnixConnection, eventually, fetch
+from conftest import MINIMAL_ENV, Pm2, Site, UnixConnection, alive, eventually, fetch
 
 SOON = {"healthy_deadline_ms": 800}
 CRASHES = {
@@ -94,6 +94,18 @@ def test_the_hold_time_is_kept_and_ready_is_the_gates_to_say(site: Site) -> None
     assert 1000 <= opened["since"] - settling["since"] < 1600
     assert opened["ports"] == [site.port] and opened["health"]["status"] == 200 and opened["why"] == ""
     eventually(lambda: site.workers()[0]["status"] == "online")
+
+
+def test_a_release_that_was_withdrawn_meanwhile_never_opens(site: Site) -> None:
+    withdrawn, good = site.release(1), site.release(2)
+    site.settings(hold_ms=1000)
+    site.start(withdrawn, wait=False)
+    late = site.state(withdrawn, "settling")
+    site.switch(good)
+    site.settings(withdrawn=withdrawn)
+    site.state(good, "open")
+    assert not alive(late["pid"]) and not list(site.run.glob("crash-*.log"))
+    assert site.get()[1]["x-release"] == good
 
 
 def test_a_bad_answer_starts_the_hold_again(site: Site) -> None:
