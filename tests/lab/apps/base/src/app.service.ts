@@ -13,6 +13,6 @@ export class AppService {
 
   env() {
     const shown = Object.entries(process.env).filter(([key]) => key.startsWith('DEMO_') || key === 'GREETING');
-    return { keys: Object.keys(process.env).sort(), values: Object.fromEntries(shown) };
+    return { keys: Object.keys(process.env).sort(), values: Object.fromEntries(shown), pid: process.pid };
   }
 }

@@ -6,7 +6,7 @@ const about = () => ({ version, pid: process.pid });
 
 function env() {
   const shown = Object.entries(process.env).filter(([key]) => key.startsWith('DEMO_') || key === 'GREETING');
-  return { keys: Object.keys(process.env).sort(), values: Object.fromEntries(shown) };
+  return { keys: Object.keys(process.env).sort(), values: Object.fromEntries(shown), pid: process.pid };
 }
 
 async function body(req) {

@@ -16,7 +16,7 @@ app.get('/version', (req, res) => {
 
 app.get('/env', (req, res) => {
   const shown = Object.entries(process.env).filter(([key]) => key.startsWith('DEMO_') || key === 'GREETING');
-  res.json({ keys: Object.keys(process.env).sort(), values: Object.fromEntries(shown) });
+  res.json({ keys: Object.keys(process.env).sort(), values: Object.fromEntries(shown), pid: process.pid });
 });
 
 app.get('/health', (req, res) => {
