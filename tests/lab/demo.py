@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import load
-from tests.lab import contrast
+from tests.lab import asking, contrast
+from tests.lab.asking import Wrong
 from tests.lab.fleet import Lab
 from tests.lab.hosts import LabError
 
 ROOT = Path(__file__).parents[2]
+Row = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,16 @@ class Act:
 
 
 FIRST = Act("v1: first deploy, nothing runs yet", ("deploy", "--ref", "v1"))
+GOOD = Act("v2: good release, 3 s requests in flight", ("deploy", "--ref", "v2"))
 ACTS = (
-    Act("v2: good release, 3 s requests in flight", ("deploy", "--ref", "v2")),
     Act("v3: throws at boot", ("deploy", "--ref", "v3-throws"), code=1),
     Act("v4: /health answers 500", ("deploy", "--ref", "health-500"), code=1, path="/health"),
     Act("v5: boots in 8 s (on one host)", ("deploy", "--ref", "slow-boot", "--hosts", "lab1")),
     Act("rolling reload, one host at a time", ("rolling",)),
     Act("rollback to v1", ("rollback", "--to", "0001")),
 )
+LOSSES: list[Row] = [("release", "what we did", "exit", "sent", "lost")]
+WRONGS: list[Row] = [("after a good release (v2)", "what we did", "exit", "wrong")]
 
 
 def main() -> int:
@@ -56,9 +60,10 @@ def main() -> int:
         print(err, file=sys.stderr)
         return 1
     try:
-        rows, good = ours(lab)
-        rows += usual()
-        print(f"\n{table(rows)}\n\n{time.monotonic() - begun:.0f} s in all; the load is {__package__.replace('.', '/')}'s own, not gapless's prober")
+        losses, wrongs, good = ours(lab)
+        more_losses, more_wrongs = usual()
+        print(f"\n{table(LOSSES + losses + [('',) * 5] + more_losses)}\n\n{table(WRONGS + wrongs + more_wrongs)}\n")
+        print(f"{time.monotonic() - begun:.0f} s in all; the load is {__package__.replace('.', '/')}'s own, not gapless's prober")
         return 0 if good else 1
     except KeyboardInterrupt:
         return 130
@@ -69,31 +74,50 @@ def main() -> int:
             lab.down()
 
 
-def ours(lab: Lab) -> tuple[list[tuple[str, ...]], bool]:
-    """Play the acts on the fleet; return the table's rows, and whether every one ended as it must, without a loss."""
+def ours(lab: Lab) -> tuple[list[Row], list[Row], bool]:
+    """Play the acts on the fleet; return both tables' rows, and whether every one ended as it must, without a loss."""
+    asking.put_in(lab)
     code = fab(*FIRST.words)
-    rows = [("release", "what we did", "exit", "sent", "lost"), (FIRST.text, told(FIRST), str(code), "-", "-")]
+    rows: list[Row] = [(FIRST.text, told(FIRST), str(code), "-", "-")]
     good = code == 0
-    for act in ACTS:
+    wrongs: list[Wrong] = []
+    if good:
+        asking.take_out(lab)
+    for act in (GOOD, *ACTS):
         words = tuple(oldest(lab) if word == "0001" else word for word in act.words)
         with loaded(lab, act.path) as tally:
             code = fab(*words)
         print(f"load: {tally.summary()}")
         rows.append((act.text, told(act), str(code), f"{tally.total:,}", f"{tally.lost:,}"))
         good = good and code == act.code and tally.lost == 0
+        if act is GOOD:
+            wrongs = asked(lab, code)
     fab("status")
-    return rows, good
+    return rows, [wrong.row() for wrong in wrongs], good and not any(wrong.wrong for wrong in wrongs)
 
 
-def usual() -> list[tuple[str, ...]]:
+def asked(lab: Lab, code: int) -> list[Wrong]:
+    """Ask through the balancer who answers, and each worker for the variable that was taken out of the env file."""
+    return [
+        Wrong("answers by old code", told(GOOD), code, *asking.by_old_code(lab.url, "v2")),
+        Wrong("workers with a variable that was taken out", told(GOOD), code, *asking.holders(map(lab.host_url, lab.names))),
+    ]
+
+
+def usual() -> tuple[list[Row], list[Row]]:
     """Measure the usual way on a host of its own."""
     print("\nThe usual way, on a host of its own: plain `pm2 reload` of the same releases.")
-    rows: list[tuple[str, ...]] = [("", "", "", "", "")]
+    losses: list[Row] = []
+    wrongs: list[Row] = []
     with Lab.up("usual", hosts=1, bound=True) as lab:
-        for result in contrast.measure(lab, "lab1"):
+        plain = contrast.Plain(lab, "lab1")
+        for result in plain.losses():
             print(f"{result.text}: exit {result.exit_code}, {result.lost} of {result.sent} lost")
-            rows.append((result.text, "pm2 reload", str(result.exit_code), f"{result.sent:,}", f"{result.lost:,}"))
-    return rows
+            losses.append((result.text, "pm2 reload", str(result.exit_code), f"{result.sent:,}", f"{result.lost:,}"))
+        for wrong in (plain.old_code(), plain.old_variable()):
+            print(f"{wrong.text}: exit {wrong.exit_code}, {wrong.wrong} of {wrong.asked}")
+            wrongs.append(wrong.row())
+    return losses, wrongs
 
 
 def oldest(lab: Lab) -> str:
@@ -122,12 +146,10 @@ def loaded(lab: Lab, path: str) -> Iterator[load.Tally]:
         time.sleep(1)
 
 
-def table(rows: list[tuple[str, ...]]) -> str:
+def table(rows: list[Row]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     aligned = ["ljust", "ljust", "rjust", "rjust", "rjust"]
-    return "\n".join(
-        "  ".join(getattr(cell, side)(width) for cell, side, width in zip(row, aligned, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join("  ".join(getattr(cell, side)(width) for cell, side, width in zip(row, aligned, widths)).rstrip() for row in rows)
 
 
 if __name__ == "__main__":
