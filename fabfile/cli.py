@@ -205,13 +205,15 @@ def _measure(rollout: Rollout, prober: Prober, error: BaseException | None) -> R
 
 
 def _finish(rollout: Rollout, measured: Report, error: BaseException | None) -> BaseException | None:
-    """Write history and unlock; a lock that stayed is worth an error of its own, unless there is a worse one."""
+    """Look again, write history and unlock; what that finds is part of how the run ended."""
     try:
         rollout.finish(_record(rollout, measured, error))
-    except Unsettled as stayed:
+    except Unsettled as found:
         if error is None:
-            return stayed
-        rollout.emit("finish", "", {"event": "phase", "what": str(stayed.message)})
+            return found
+        if isinstance(error, GaplessError):
+            return Unsettled(f"{error.message}\n{found.message}")
+        rollout.emit("finish", "", {"event": "phase", "what": str(found.message)})
     return error
 
 

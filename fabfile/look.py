@@ -8,12 +8,12 @@ from typing import Any
 
 from .commands import balancer, lock, node, pm2
 from .commands.shell import Step
+from .drift import drifted, healthy, linked, running
 from .errors import RunFailed, Unsettled, UsageError
 from .fleet import Fleet
-from .plan import Facts
 from .report.summary import table
 from .transport import Outcome
-from .values import Group, Host, Process, Targets
+from .values import Group, Host, Targets
 
 
 class Look:
@@ -121,52 +121,3 @@ def owner_of(outcome: Outcome) -> Mapping[str, Any] | bool | None:
     if held:
         return held["owner"]  # type: ignore[no-any-return]
     return False if outcome.ok else None
-
-
-def miscounted(process: Process, facts: Facts) -> str:
-    """Compare the workers that run with those that hosts.yaml wants."""
-    wanted = facts["cpus"] if process.instances == "max" else process.instances
-    count = sum(item["name"] == process.name for item in facts["processes"])
-    return "" if count == wanted else f"{process.name}: {count} of {wanted} workers"
-
-
-def linked(facts: Facts) -> str:
-    current = facts["current"]
-    return current["release"] or current["state"] if current["state"] in ("ok", "absent") else f"{current['state']}!"
-
-
-def running(facts: Facts) -> str:
-    """Say which releases the workers stand in, by their own directories."""
-    count: dict[str, int] = {}
-    for item in facts["processes"]:
-        count[item["release"] or "not ours"] = count.get(item["release"] or "not ours", 0) + 1
-    return ", ".join(f"{release} x{number}" for release, number in sorted(count.items())) or "nothing"
-
-
-def healthy(facts: Facts) -> str:
-    good = [item for item in facts["processes"] if well(item)]
-    return f"{len(good)}/{len(facts['processes'])}"
-
-
-def well(item: Mapping[str, Any]) -> bool:
-    return item["status"] == "online" and item["state"] == "open" and (item["health"] is None or item["health"]["status"] == 200)
-
-
-def drifted(host: Host, facts: Facts, rotation: str) -> list[str]:
-    """Name each way in which this host is not what its link and hosts.yaml say."""
-    found = []
-    if facts["trouble"]:
-        found.append(facts["trouble"])
-    if facts["current"]["state"] not in ("ok", "absent"):
-        found.append(f"current is {facts['current']['state']}")
-    wrong = {item["release"] or "not ours" for item in facts["processes"]} - {facts["current"]["release"]}
-    if wrong:
-        found.append(f"drift: runs {', '.join(sorted(wrong))}")
-    found += [f"worker {item['id']} is {item['status']}, {item['state'] or 'not gated'}" for item in facts["processes"] if not well(item)]
-    if facts["current"]["state"] == "ok":
-        found += [text for process in host.app.processes if (text := miscounted(process, facts))]
-        found += ["out of rotation"] if rotation.startswith("OUT") else []
-    found += [f"{name} runs with its last good env file: the one in shared/ made it fail; mend it and reload" for name in facts["pinned"]]
-    found += [f"pid {stray['pid']} runs {stray['release']}, unknown to PM2" for stray in facts["strays"]]
-    return found
-

@@ -19,6 +19,7 @@ from typing import Any
 from . import plan
 from .commands import journal, lock, node, pm2, releases
 from .commands.shell import Step, softly
+from .drift import drifted
 from .errors import LockHeld, PreflightFailed, RunFailed, Unsettled
 from .fleet import Emit, Fleet
 from .plan import Facts, Options
@@ -122,6 +123,7 @@ class Rollout:
             Step("link shared", releases.link_shared(app.root, release, "file", app.shared_files)),
             Step("link shared", releases.link_shared(app.root, release, "dir", app.shared_dirs)),
             *(Step(command, node.build_step(app.root, release, self.id, command)) for command in app.build),
+            Step("look for the script", releases.scripts_are_there(app.root, release, [process.script for process in app.processes])),
             Step("install gate", pm2.install(app.root)),
             Step("complete", releases.complete(app.root, release, plan.marker(app, plan.timing(group), release, self.commit, ref))),
         ]
@@ -186,20 +188,40 @@ class Rollout:
         self.waves.reload(release)
 
     def finish(self, record: Mapping[str, Any]) -> None:
-        """Append to the history, unlock, prune; always, whatever came before. Raise Unsettled where a lock may have stayed."""
-        self.begin("finish", "history, unlock, prune")
+        """
+        Read the hosts once more, append to the history, unlock, prune; always, whatever came before.
+
+        Raise Unsettled where a lock may have stayed, or where a host is no longer what its reload left.
+        """
+        self.begin("finish", "look again, history, unlock, prune")
         self.fleet.open_what_can_be()
         reached = [name for name in self.facts if self.fleet.lines[name].alive]
         outcomes = self.fleet.each("finish", {name: self.finish_steps(self.hosts[name], record) for name in reached})
+        changed = self.changed(outcomes)
+        amended = {**record, "outcome": str(Unsettled.exit_code), "why": changed}
+        self.fleet.each("finish", {name: [Step("history", softly(journal.append(self.hosts[name].app.root, amended)))] for name in changed})
         self.fleet.close()
-        stayed = [name for name in self.facts if name not in outcomes or not outcomes[name].ok]
-        if stayed:
-            raise Unsettled(f"{', '.join(stayed)}: could not be unlocked.\nNext:  fab unlock --hosts {','.join(stayed)} --id {self.id}")
+        told = [f"{name}: {text}" for name, texts in changed.items() for text in texts]
+        if changed:
+            told.append(f"Next:  fab status --hosts {self.targets.selector}")
+        if stayed := [name for name in self.facts if name not in outcomes or not outcomes[name].ok]:
+            told.append(f"{', '.join(stayed)}: could not be unlocked.\nNext:  fab unlock --hosts {','.join(stayed)} --id {self.id}")
+        if told:
+            raise Unsettled("\n".join(told))
+
+    def changed(self, outcomes: Mapping[str, Outcome]) -> dict[str, list[str]]:
+        """Say what is no longer as its reload left it: a host that was healthy when its turn ended may have fallen over since."""
+        left = {name for name, end in self.waves.reloaded.items() if end.state in ("new", "old") and end.now}
+        seen = {name: outcome.last("facts") for name, outcome in outcomes.items() if name in left}
+        found = {name: drifted(self.hosts[name], facts) for name, facts in seen.items() if facts}
+        return {name: texts for name, texts in found.items() if texts}
 
     def finish_steps(self, host: Host, record: Mapping[str, Any]) -> list[Step]:
         app, facts = host.app, self.facts[host.name]
         gone = plan.doomed(facts, app.keep_releases, [self.release])
+        look = [self.tools(host), Step("look again", softly(pm2.facts(app.root, [process.name for process in app.processes])))]
         return [
+            *(look if host.name in self.waves.reloaded else []),
             Step("history", softly(journal.append(app.root, record))),
             Step("unlock", lock.drop(app.root, self.id)),
             Step("prune", softly(releases.prune(app.root, gone))),
@@ -237,12 +259,13 @@ class Rollout:
         self.emit(phase, "", {"event": "phase", "what": what})
 
     def told(self, phase: str, bad: Mapping[str, Outcome], after: str) -> str:
-        """Tell a failed phase: host, step, last lines, state now, next command."""
-        lines = []
+        """Tell a failed phase: hosts, step, last lines, state now, next command; hosts that said the same stand together."""
+        alike: dict[tuple[str, ...], list[str]] = {}
         for name, outcome in bad.items():
             how = "lost: outcome unknown" if outcome.code is None else "failed"
-            lines.append(f"{name} {how} in {phase}, step: {outcome.step or 'start'}")
-            lines += [f"  | {line}" for line in outcome.tail[-20:]]
+            said = (f"{how} in {phase}, step: {outcome.step or 'start'}", *(f"  | {line}" for line in outcome.tail[-20:]))
+            alike.setdefault(said, []).append(name)
+        lines = [line for (head, *tail), names in alike.items() for line in (f"{', '.join(names)} {head}", *tail)]
         return "\n".join([*lines, after, f"Next:  fab status --hosts {self.targets.selector}"])
 
 

@@ -25,7 +25,11 @@ PROBE_LIMIT = 15.0  # seconds until the new release must have answered through t
 
 @dataclass
 class Reloaded:
-    """Say how the reload of one host ended: new, old, unknown or untouched, and why if it failed."""
+    """
+    Say how the reload of one host ended, and why if it failed.
+
+    `state` is new, old, untouched, unknown; or unseen: the host runs the new release, but no client can be seen to reach it.
+    """
 
     state: str
     was: str | None = None
@@ -123,7 +127,7 @@ class Waves:
         if not outcome.ok:
             end.out_of_rotation = outcome.last_words
             end.why = end.why or f"could not be put back into rotation: {outcome.last_words}"
-            end.state = "unknown"
+            end.state = "unseen" if end.state == "new" else "unknown"
         return end
 
     def probed(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
@@ -133,7 +137,7 @@ class Waves:
         url, name = self.fleet.url(front, host.app.route)
         why = probe.answers(url, name, host.app.header, str(end.now), PROBE_LIMIT)
         if why:
-            end.state, end.why = "unknown", why
+            end.state, end.why = "unseen", why
         return end
 
     def balance(self, front: Balancer, host: Host, step: Step) -> Outcome:
@@ -148,7 +152,7 @@ class Waves:
 
     def after_failure(self, failed: Mapping[str, Reloaded]) -> None:
         """Take the hosts already done back, as on_failure says, and tell the whole of it."""
-        done = [name for name, end in self.reloaded.items() if end.state == "new"]
+        done = [name for name, end in self.reloaded.items() if end.state in ("new", "unseen")]
         back = [name for name in done if self.goes_back(name)]
         if back:
             self.begin("roll back", ", ".join(back))
@@ -187,9 +191,15 @@ class Waves:
             lines.append(f"{name} failed in reload: {end.why}")
             lines += [f"  | {line}" for line in app_lines(end.lines)][:20]
         lines += [f"  {name}: {text}" for name, text in self.told_states().items()]
-        lines.append(f"Next:  fab status --hosts {self.targets.selector}")
+        lines += [f"Next:  {text}" for text in self.advice()]
         safe = states <= {"old", "untouched"}
         return (RunFailed if safe else Unsettled)("\n".join(lines))
+
+    def advice(self) -> list[str]:
+        """Say what to type next."""
+        out = [name for name, end in self.reloaded.items() if end.out_of_rotation]
+        back = [f"fab reload --hosts {','.join(out)}  puts what proves healthy back into rotation"] if out else []
+        return [f"fab status --hosts {self.targets.selector}", *back]
 
     def told_states(self) -> dict[str, str]:
         """Say for each host what it runs now."""
@@ -222,6 +232,7 @@ def told_state(end: Reloaded) -> str:
         "new": f"runs {end.now}, healthy",
         "old": f"is back on {end.was}, healthy" if end.was else "runs nothing: this was its first release",
         "untouched": "was not changed",
-        "unknown": f"UNKNOWN: {end.why}",
+        "unseen": f"runs {end.now}, but clients can't be seen to reach it",
+        "unknown": "UNKNOWN: see above" if end.why else "UNKNOWN",
     }[end.state]
     return f"{text}; OUT OF ROTATION: {end.out_of_rotation}" if end.out_of_rotation else text

@@ -22,6 +22,7 @@ FLOORS = (
     ("commands", {"commands", "commands.shell", "commands.balancer", "commands.journal", "commands.lock", "commands.node", "commands.pm2",
                   "commands.releases", "+"}),
     ("what was meant", {"inventory", "source", "plan"}),
+    ("what is", {"drift"}),
     ("one connection", {"transport"}),
     ("the edges", {"fleet", "prober", "probe", "report", "report.plain", "report.summary"}),
     ("the waves", {"waves"}),

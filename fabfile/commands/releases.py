@@ -49,13 +49,20 @@ link_shared() { # root release kind path...
     root=$1 dir=$1/releases/$2 kind=$3; shift 3
     real=$(cd -P "$dir" && pwd)
     for name; do
-        parent=$(dirname "$name")
+        parent=$(dirname "$name") there=$dir/$(dirname "$name")
+        while [ ! -e "$there" ]; do there=$(dirname "$there"); done
+        # A link in the repository could lead the mkdir and the rm below out of the release.
+        case $(cd -P "$there" && pwd)/ in "$real"/*) ;; *) fail "$name: $parent leads out of the release" ;; esac
         mkdir -p "$dir/$parent"
-        # A link in the repository could lead the rm below out of the release.
-        case $(cd -P "$dir/$parent" && pwd)/ in "$real"/*) ;; *) fail "$name: $parent leads out of the release" ;; esac
         [ "$kind" = file ] || mkdir -p "$root/shared/$name"
         rm -rf "${dir:?}/$name"
         ln -s "$(cd -P "$root" && pwd)/shared/$name" "$dir/$name"
+    done
+}
+scripts_are_there() { # root release script...
+    dir=$1/releases/$2; shift 2
+    for script; do
+        [ -e "$dir/$script" ] || fail "there is no $script in the release" "Check script: in hosts.yaml, and what the build writes"
     done
 }
 complete() { # root release marker-json
@@ -103,6 +110,11 @@ def check_out(root: str, release: str, commit: str) -> Shell:
 def link_shared(root: str, release: str, kind: str, names: Iterable[str]) -> Shell:
     """Replace each name in the release by a link into shared/; `kind` is file or dir."""
     return call("link_shared", path(root), cmd(release, kind, *names))
+
+
+def scripts_are_there(root: str, release: str, scripts: Iterable[str]) -> Shell:
+    """Refuse a release without the files that PM2 is to start."""
+    return call("scripts_are_there", path(root), cmd(release, *scripts))
 
 
 def complete(root: str, release: str, marker: str) -> Shell:

@@ -33,7 +33,7 @@ def call(function: str, *arguments: Shell) -> Shell:
 
 def softly(command: Shell) -> Shell:
     """Let a command fail without ending the script: what comes after matters more."""
-    return Shell(f"{{ {command}; }} || true")
+    return Shell(f"{{ {command}\n}} || true")  # on a line of its own: the command may end in a here-document
 
 
 @dataclass(frozen=True, slots=True)

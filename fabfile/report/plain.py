@@ -81,6 +81,8 @@ def told(phase: str, host: str, data: Mapping[str, Any], verbose: bool) -> str:
         return ""  # the server's own host tells it
     if phase == "reload" and kind == "end" and data["code"] == 0:
         return ""  # the driver's own last word says how it ended
+    if phase == "finish" and kind == "end" and data["code"] == 0 and not verbose:
+        return ""  # only what stayed undone is news
     if phase != "reload" and kind == "done":
         return ""
     line = _WORDS[kind](data) if kind in _WORDS else ""

@@ -16,10 +16,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def requests(measured: Any) -> str:
     """Say in a line or more how many requests were sent and lost, and what stands against calling it proven."""
     if measured is None:
-        return "requests: not measured"
+        return "probes: not measured"
     if not measured.sent:
-        return "requests: none were sent where a loss would count (nothing served before, or nothing to ask)"
-    line = f"requests: {measured.sent} sent, {measured.lost} lost"
+        return "probes: none were sent where a loss would count (nothing served before, or nothing to ask)"
+    line = f"probes of this run: {measured.sent} requests sent, {measured.lost} lost"
     if measured.longest_gap is not None:
         line += f", longest gap {measured.longest_gap:.2f} s"
     slow = [tally.p99 for tally in measured.judged if tally.p99 is not None]
@@ -27,7 +27,7 @@ def requests(measured: Any) -> str:
     if slow:
         line += f", p50 {max(middle) * 1000:.0f} ms, p99 {max(slow) * 1000:.0f} ms"
     seen = sorted({release for tally in measured.judged for release in tally.versions})
-    lines = [line, f"releases seen by clients: {', '.join(seen) or 'none named itself'}"]
+    lines = [line, f"releases that answered them: {', '.join(seen) or 'none named itself'}"]
     if measured.lost:
         lines += [f"  lost: {each.failure} {each.status or ''} {each.kind}, while: {each.label}" for each in failures(measured)[:5]]
     return "\n".join(lines)

@@ -151,8 +151,14 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
   }
 }
 
+const DOING = {
+  boot: 'it is still loading its script, and too busy to notice that its time is up (an endless loop?)',
+  held: 'it listens, but is not healthy',
+  settling: 'it is healthy, but not for long enough',
+};
 const late = (id, limit, record) =>
-  `worker ${id} was not open within ${seconds(limit)}` + (record ? `; it is ${record.state}${record.why ? `: ${record.why}` : ''}` : '; it never came up');
+  `worker ${id} was not ready within ${seconds(limit)}: ` +
+  (record ? `${DOING[record.state] || `it is ${record.state}`}${record.why ? `: ${record.why}` : ''}` : 'it never came up');
 
 /** Restart a worker that PM2 gave up after too many crashes, as long as crashes are forgiven. */
 async function wakeIfGivenUp(host, id, forgive) {
@@ -474,11 +480,18 @@ async function endStrays(host, unwanted = () => true) {
   return strays.length;
 }
 
+/** Note how often PM2 has restarted each worker by now: what comes on top is a death, not a deploy. */
+async function rememberRestarts(host) {
+  const restarts = Object.fromEntries((await ours(host)).map(({ id, restarts: count }) => [id, count]));
+  replaceFile(path.join(truth.runDir(host.root), 'settled.json'), JSON.stringify({ restarts }));
+}
+
 /** Make the new state last: the good env, the mark of a stable release, the list for the next boot. A full disk undoes nothing. */
 async function keep(host) {
   try {
     for (const [name, wanted] of Object.entries(host.plan.processes)) rememberEnv(host.root, host.to, wanted, name);
     fs.writeFileSync(path.join(host.root, 'releases', host.to, '.gapless-stable'), '');
+    await rememberRestarts(host);
   } catch (err) {
     host.journal.write('note', { text: `not marked as a release to go back to: ${err.message}` });
   }
@@ -568,7 +581,10 @@ async function back(host, cause) {
   try {
     await goBack(host);
     await endStrays(host);
-    if (host.from) await saveList(host);
+    if (host.from) {
+      await rememberRestarts(host).catch((err) => host.journal.write('note', { text: `restarts were not noted: ${err.message}` }));
+      await saveList(host);
+    }
     host.journal.write('reverted', told);
   } catch (err) {
     host.journal.write('broken', { ...told, back: err.message, lines: err.lines || told.lines });

@@ -213,10 +213,11 @@ async function facts(root, pm2Dir, names) {
     pinned: Object.keys((readJson(path.join(runDir(root), 'reload.json')) || {}).env_files || {}),
   };
   if (!god.pid) return answer;
+  const { restarts: settled = {} } = readJson(path.join(runDir(root), 'settled.json')) || {};
   try {
     const pm2 = await connect(pm2Dir);
     const all = await list(pm2, root);
-    answer.processes = await Promise.all(all.filter((item) => names.includes(item.name)).map((item) => withHealth(item, root)));
+    answer.processes = await Promise.all(all.filter((item) => names.includes(item.name)).map((item) => withHealth(item, root, settled)));
     answer.strays = strays(root, god.pid, all);
     pm2.disconnect();
   } catch (err) {
@@ -225,12 +226,15 @@ async function facts(root, pm2Dir, names) {
   return answer;
 }
 
-async function withHealth(item, root) {
+/** Add what the worker itself says, how long it is up and how often PM2 had to restart it since the last deploy. */
+async function withHealth(item, root, settled) {
   const record = worker(root, item.pid);
   const settings = item.release && marker(root, item.release);
   const wanted = settings && settings.processes[item.name];
   return {
     ...item,
+    up_ms: Date.now() - item.started,
+    died: Math.max(0, item.restarts - (settled[item.id] ?? item.restarts)),
     state: record && record.state,
     ports: (record && record.ports) || [],
     health: wanted && wanted.health && record ? await health(root, item.pid, wanted.health.path) : null,

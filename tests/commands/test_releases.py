@@ -190,6 +190,23 @@ def test_a_link_in_the_repository_cant_lead_the_rm_out(sh, root, target):
     assert not (victim / "etc").is_symlink()
 
 
+def test_nothing_is_made_outside_either(sh, root):
+    made(root, "0001-abc")
+    (root / "victim").mkdir()
+    (root / "releases" / "0001-abc" / "out").symlink_to("../../victim")
+    ran = sh.run(Step("files", releases.link_shared(str(root), "0001-abc", "file", ["out/deep/er/.env"])))
+    assert (ran.code, list((root / "victim").iterdir())) == (1, [])
+
+
+def test_a_release_without_its_script_is_refused(sh, root):
+    made(root, "0001-abc")
+    (root / "releases" / "0001-abc" / "dist").mkdir()
+    (root / "releases" / "0001-abc" / "dist" / "a b.js").write_text("")
+    assert sh.run(Step("script", releases.scripts_are_there(str(root), "0001-abc", ["dist/a b.js"]))).code == 0
+    ran = sh.run(Step("script", releases.scripts_are_there(str(root), "0001-abc", ["dist/a b.js", "dist/main.js"])))
+    assert (ran.code, "there is no dist/main.js in the release" in ran.text) == (1, True)
+
+
 def test_a_neighbour_whose_name_begins_alike_is_outside(sh, root):
     made(root, "0001-abc", "0001-abcd")
     (root / "releases" / "0001-abc" / "out").symlink_to("../0001-abcd")

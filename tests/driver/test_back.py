@@ -49,7 +49,7 @@ def test_a_worker_that_is_held_for_ever_is_ended(host: Host) -> None:
     with lossless(host, old):
         run = host.start(bad)
         word = run.final()
-    assert (word["event"], "was not open within 2.3 s; it is held: GET /health" in word["why"]) == ("reverted", True), host.story()
+    assert (word["event"], "was not ready within 2.3 s: it listens, but is not healthy: GET /health" in word["why"]) == ("reverted", True), host.story()
     assert [cull["state"] for cull in run.all("cull")] == ["held"]
     host.serves(old)
 

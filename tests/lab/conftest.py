@@ -54,6 +54,30 @@ class Done:
     seconds: float
 
 
+class Running:
+    """Hold a command that is under way; its output so far is in `out`."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        self.out = ""
+
+    def until(self, text: str) -> None:
+        """Read on until a line holds the text."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.out += line
+            if text in line:
+                return
+        raise AssertionError(f"{text!r} never came:\n{self.out}")
+
+    def done(self, within: float = 120) -> Done:
+        """Wait for its end."""
+        begun = time.monotonic()
+        self.out += self.process.communicate(timeout=within)[0]
+        print(f"{self.out}exit {self.process.returncode}")
+        return Done(self.process.returncode, self.out, time.monotonic() - begun)
+
+
 class Site:
     """Type commands at the fleet as a person does, and look at it as an outsider."""
 
@@ -74,15 +98,24 @@ class Site:
 
     def fab(self, *words: str, tool: str = "fab", hosts: str | None = "lab") -> Done:
         """Run one command to its end; stdout and stderr together, as a terminal shows them."""
-        environment = {**os.environ, "GAPLESS_INVENTORY": str(self.inventory), "XDG_STATE_HOME": str(self.folder / "state")}
-        command = [str(Path(sys.executable).parent / tool), *words, *(["--hosts", hosts] if hosts else [])]
+        command = self.command(tool, words, hosts)
         begun = time.monotonic()
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, env=environment,
-            timeout=280, check=False,
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
+            env=self.environment(), timeout=280, check=False,
         )
         print(f"$ {tool} {' '.join(words)} --hosts {hosts}\n{done.stdout}exit {done.returncode}")
         return Done(done.returncode, done.stdout, time.monotonic() - begun)
+
+    def begin(self, *words: str) -> Running:
+        """Start a command on the whole fleet."""
+        return Running(self.command("fab", words, "lab"), self.environment())
+
+    def command(self, tool: str, words: tuple[str, ...], hosts: str | None) -> list[str]:
+        return [str(Path(sys.executable).parent / tool), *words, *(["--hosts", hosts] if hosts else [])]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "GAPLESS_INVENTORY": str(self.inventory), "XDG_STATE_HOME": str(self.folder / "state")}
 
     @contextlib.contextmanager
     def load(self, *, nest: bool = True, slow: int = 2, rate: int = 120) -> Iterator[load.Tally]:

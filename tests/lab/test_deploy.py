@@ -55,7 +55,7 @@ def test_good_release_rolls_over_all_hosts(site: Site) -> None:
     # Every POST ran, and ran once: a retry anywhere on the way would show here.
     assert rows(site) - rows_before == tally.sent["post"]
     assert ", 0 lost" in done.out
-    assert "requests: " in done.out
+    assert "probes of this run: " in done.out
     untouched(site, dict.fromkeys(site.lab.names, release))
 
 
@@ -81,6 +81,23 @@ def test_rolling_reloads_one_host_at_a_time(site: Site) -> None:
     drained = [line.split()[1] for line in done.out.splitlines() if "drained in" in line]
     assert restored == drained == site.lab.names
     assert all(set(site.lab.pids(host)) != set(pids[host]) for host in site.lab.names)
+    untouched(site, before)
+
+
+def test_a_host_that_falls_over_after_its_turn_is_told(site: Site) -> None:
+    before = links(site)
+    rolling = site.begin("rolling")
+    rolling.until("lab1     worker 1 open")
+    pid = int(rolling.out.rsplit("(pid ", 1)[1].split(")")[0])
+    rolling.until("lab2     drained")
+    site.lab.run("lab1", f"kill -9 {pid}")
+    done = rolling.done()
+    assert done.code == 5, done.out
+    assert "lab1: worker 1 died once since the deploy and was restarted by PM2" in done.out
+    assert "Next:  fab status --hosts lab" in done.out
+    status = site.fab("status")
+    assert (status.code, "worker 1 died once" in status.out) == (5, True), status.out
+    assert site.fab("reload", hosts="lab1").code == 0
     untouched(site, before)
 
 
