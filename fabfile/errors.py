@@ -8,6 +8,7 @@ GaplessError             exit code
 ├── PreflightFailed      4   a host is not fit for it; nothing was touched
 ├── RunFailed            1   it failed, and the fleet is safely on the old release
 ├── Unsettled            5   mixed or unknown; a human must look
+│   └── LockLost         5   another run took over while this one was frozen; it stopped
 └── Interrupted          130 stopped by a signal, and tidied
 """
 
@@ -59,6 +60,10 @@ class RunFailed(GaplessError):
 
 class Unsettled(GaplessError):
     exit_code = 5
+
+
+class LockLost(Unsettled):
+    """Say that this run no longer owns its hosts; it must not touch anything from here on."""
 
 
 class Interrupted(GaplessError):

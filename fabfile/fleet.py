@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from .commands import balancer, journal, lock, node, pm2, releases
-from .commands.shell import Shell, Step, script
+from .commands.shell import QUIET, Shell, Step, script
 from .errors import PreflightFailed, UsageError
 from .transport import Gateways, Line, Outcome, Unreachable
 from .values import Balancer, Ssh
@@ -22,6 +22,11 @@ REOPEN_FOR = 60.0  # seconds in which a lost host may come back before its state
 
 
 Emit = Callable[[str, str, Mapping[str, Any]], None]  # phase, host, data
+
+
+def _mark() -> str:
+    """Make up what begins each line that is meant for us; nobody can guess it."""
+    return f"@gapless-{secrets.token_hex(6)}"
 
 
 class Fleet:
@@ -34,6 +39,7 @@ class Fleet:
         self.gateways = Gateways()
         self.lines = {name: Line(name, ssh, self.gateways) for name, ssh in hosts.items()}
         self.emit = emit
+        self.beats: Mapping[str, Shell] = {}  # what shows each host that we are alive, once it is claimed
         self.stopping = threading.Event()  # set by an interrupt or a failure: nothing new may begin
 
     def open(self) -> None:
@@ -58,25 +64,36 @@ class Fleet:
 
     def run(self, phase: str, host: str, steps: Iterable[Step]) -> Outcome:
         """Send one script to one host, and wait for its end."""
-        mark = f"@gapless-{secrets.token_hex(6)}"
-        text: Shell = script(LIBRARY, steps, mark)
+        mark = _mark()
+        text: Shell = script(LIBRARY, steps, mark, self.beats.get(host, QUIET))
         outcome = self.lines[host].run(text, mark, lambda event: self.emit(phase, host, event))
         self.emit(phase, host, {
             "event": "end", "code": outcome.code, "step": outcome.step, "seconds": outcome.seconds, "tail": outcome.tail,
         })
         return outcome
 
+    def beat(self) -> None:
+        """Show every host a sign of life; one that can't be reached is told so by its silence."""
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            for name, text in self.beats.items():
+                mark = _mark()
+                pool.submit(self.lines[name].beat, script(LIBRARY, [Step("beat", text)], mark), mark)
+
     def each(self, phase: str, scripts: Mapping[str, Iterable[Step]]) -> dict[str, Outcome]:
         """Send each host its script, all at once; return their outcomes. An interrupt hangs up, which ends the scripts."""
         return self.together(lambda name: self.run(phase, name, scripts[name]), scripts, self.hang_up)
 
-    def detached(self, phase: str, host: str, tools: Step, root: str, script: str, run: str, work: Mapping[str, Any]) -> Outcome:
+    def detached(self, phase: str, host: str, before: Iterable[Step], root: str, script: str, run: str, work: Mapping[str, Any]) -> Outcome:
         """Start work that outlives our link, and follow it to its final event; if the link dies, come back and ask."""
-        install = Step("install", pm2.install(root))
-        outcome = self.run(phase, host, [tools, install, Step(script, pm2.start(root, run, script, work))])
+        first = [*before, Step("install", pm2.install(root))]
+        outcome = self.run(phase, host, [*first, Step(script, pm2.start(root, run, script, work))])
         while outcome.code is None and self.reopen(host):
-            outcome = self.run(phase, host, [tools, Step(script, pm2.follow(root, run, script))])
+            outcome = self.follow(phase, host, before, root, script, run)
         return outcome
+
+    def follow(self, phase: str, host: str, before: Iterable[Step], root: str, script: str, run: str) -> Outcome:
+        """Follow work that was started before, to its final event."""
+        return self.run(phase, host, [*before, Step(script, pm2.follow(root, run, script))])
 
     def url(self, front: Balancer, route: str) -> tuple[str, str | None]:
         """Give the balancer's url with a route, and its Host header if an ssh name in it was looked up where ssh looks it up."""

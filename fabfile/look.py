@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
+from . import ownership
+from .claim import held_by
 from .commands import balancer, lock, node, pm2
 from .commands.shell import Step
 from .drift import drifted, healthy, linked, running
@@ -50,7 +51,7 @@ class Look:
                 drifts.append(name)
                 continue
             seen = rotation.get(name, "no balancer")
-            drift = drifted(self.hosts[name], facts, seen)
+            drift = [*drifted(self.hosts[name], facts, seen), *left_behind(outcome)]
             rows.append([name, linked(facts), running(facts), healthy(facts), seen, "; ".join(drift) or "ok"])
             drifts += [name] if drift else []
         self.say(table(["host", "current", "running", "healthy", "rotation", "state"], rows))
@@ -59,7 +60,10 @@ class Look:
 
     def facts_steps(self, host: Host) -> list[Step]:
         names = [process.name for process in host.app.processes]
-        return [Step("tools", node.tools(host.node_bin, host.pm2_home)), Step("facts", pm2.facts(host.app.root, names))]
+        return [
+            Step("lock", lock.show(host.app.root)), Step("tools", node.tools(host.node_bin, host.pm2_home)),
+            Step("facts", pm2.facts(host.app.root, names)),
+        ]
 
     def rotation(self) -> dict[str, str]:
         """Ask each balancer once how it sees the servers; return host name to its words."""
@@ -84,25 +88,28 @@ class Look:
         """Print who holds the lock of each host."""
         self.say(table(["host", "lock", "who", "doing", "since", "run"], [self.lock_row(*item) for item in self.owners().items()]))
 
-    def owners(self) -> dict[str, Mapping[str, Any] | bool | None]:
-        """Return host to owner record; None for a record that can't be read, False for a free lock."""
-        outcomes = self.each("lock", lambda host: [Step("lock", lock.show(host.app.root))])
-        return {name: owner_of(outcome) for name, outcome in outcomes.items()}
+    def owners(self) -> dict[str, Outcome]:
+        """Ask every host who holds its lock: event `held` or `free`, or neither where it can't be read."""
+        return self.each("lock", lambda host: [Step("lock", lock.show(host.app.root))])
 
-    def lock_row(self, name: str, owner: Mapping[str, Any] | bool | None) -> list[str]:
-        if owner is False:
-            return [name, "free", "-", "-", "-", "-"]
+    def lock_row(self, name: str, outcome: Outcome) -> list[str]:
+        held = outcome.last("held")
+        if held is None:
+            return [name, "free" if outcome.last("free") else f"? ({outcome.last_words})", "-", "-", "-", "-"]
+        owner = held["owner"]
         if not isinstance(owner, Mapping):
             return [name, "held", "unknown owner", "-", "-", "-"]
         age = f"{int(time.time() - owner['at'])} s ago"
-        return [name, "held", f"{owner['who']}@{owner['from']}", owner["verb"], age, owner["run"]]
+        doing = f"{owner['verb']}, {held['phase']}" if held["phase"] else owner["verb"]
+        why = ownership.gone(held)
+        return [name, f"held; {why}" if why else "held", f"{owner['who']}@{owner['from']}", doing, age, owner["run"]]
 
     def unlock(self, run: str) -> None:
         """Remove the locks of exactly this run."""
         if not run:
             raise UsageError("say which run's lock: --id RUN; `fab lock` shows it")
-        owners = self.owners()
-        mine = {name for name, owner in owners.items() if isinstance(owner, Mapping) and owner["run"] == run}
+        held = held_by(self.owners())
+        mine = {name for name, each in held.items() if ownership.run_of(each) == run}
         if not mine:
             raise UsageError(f"no host named here is locked by run {run}; see: fab lock --hosts {self.targets.selector}")
         outcomes = self.fleet.each("unlock", {name: [Step("unlock", lock.drop(self.hosts[name].app.root, run))] for name in mine})
@@ -111,13 +118,14 @@ class Look:
         self.say(f"unlocked: {', '.join(sorted(mine))}")
 
 
+def left_behind(outcome: Outcome) -> list[str]:
+    """Name a run that has ended without giving its lock back; one that is still alive is no drift."""
+    held = outcome.last("held")
+    if held is None or not (why := ownership.gone(held)):
+        return []
+    return [f"run {ownership.run_of(held)} was left in {held['phase'] or 'claim'}: {why}; fab resume finishes it, fab abort takes it back"]
+
+
 def in_rotation(status: str) -> str:
     """Read HAProxy's status; "UP 2/3" still takes traffic."""
     return "in" if status.startswith(("UP", "no check")) else f"OUT ({status})"
-
-
-def owner_of(outcome: Outcome) -> Mapping[str, Any] | bool | None:
-    held = outcome.last("held")
-    if held:
-        return held["owner"]  # type: ignore[no-any-return]
-    return False if outcome.ok else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import PlanRefused
+from .ownership import LEASE
 from .values import App, Group, Host, Process
 
 Facts = Mapping[str, Any]  # one host's event `facts`: see runtime/truth.cjs
@@ -163,6 +164,17 @@ def _settings(process: Process, deadline: int, kill: int) -> dict[str, Any]:
 def timing(group: Group) -> tuple[int, int]:
     """Give healthy_deadline and kill_timeout in ms."""
     return _ms(group.update.healthy_deadline), _ms(group.update.kill_timeout)
+
+
+def hold(group: Group, host: Host, facts: Facts) -> float:
+    """
+    Give the seconds after which a drained host is put back if its deployer was not heard of: lease, and what its driver may take.
+
+    The driver goes on without the deployer, and what it reloads as drained should stay drained until it is done.
+    """
+    update = group.update
+    workers = sum(facts["cpus"] if each.instances == "max" else int(each.instances) for each in host.app.processes)
+    return LEASE + update.healthy_deadline + update.min_healthy_time + workers * update.kill_timeout
 
 
 def _ms(seconds: float) -> int:

@@ -8,20 +8,22 @@ switched before the migration is done.
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from . import plan
+from . import ownership, plan
+from .claim import Claim
 from .commands import journal, lock, node, pm2, releases
 from .commands.shell import Step, softly
 from .drift import drifted
-from .errors import LockHeld, PreflightFailed, RunFailed, Unsettled
+from .errors import PreflightFailed, RunFailed, Unsettled
 from .fleet import Emit, Fleet
+from .lease import Lease
 from .plan import Facts, Options
 from .transport import Outcome
 from .values import Host, Targets
@@ -49,57 +51,24 @@ class Rollout:
         self.hosts = {host.name: host for host in targets.hosts}
         balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in targets.groups if group.balancer}
         self.fleet = Fleet({**{host.name: host.ssh for host in targets.hosts}, **balancers}, emit)
-        self.waves = Waves(run, targets, options, self.fleet, self.facts, self.begin, mark)
+        self.lease = Lease(run, targets.hosts, self.fleet)
+        self.waves = Waves(run, targets, options, self.fleet, self.facts, self.lease, self.begin, mark)
 
     # ------------------------------------------------------------------ claim
 
-    def claim(self) -> None:
-        """Lock every host and read its truth; raise, with everything given back, if one of them is not fit."""
+    def claim(self, over: str = "") -> None:
+        """Lock every host and read its truth; from then on show that we are alive. `over` names a run to take the locks from."""
         self.begin("claim", "lock, facts")
-        self.fleet.open()
-        first, *rest = sorted(self.hosts)
-        try:
-            # The first host in order decides between two deployers; the others follow together.
-            outcomes = self.fleet.each("claim", {first: self.claim_steps(first)})
-            if outcomes[first].last("held") is None:
-                outcomes |= self.fleet.each("claim", {name: self.claim_steps(name) for name in rest})
-            self.judge(outcomes)
-        except BaseException:
-            self.unlock()
-            raise
-
-    def claim_steps(self, name: str) -> list[Step]:
-        host = self.hosts[name]
-        app = host.app
-        return [
-            Step("tools", node.tools(host.node_bin, host.pm2_home)),
-            Step("room", releases.room_for(app.root, app.min_free_mb)),
-            Step("shared", releases.shared_is_there(app.root, app.shared_files)),
-            Step("lock", lock.take(app.root, json.dumps(self.owner()))),
-            Step("facts", pm2.facts(app.root, [process.name for process in app.processes])),
-        ]
+        self.facts.update(Claim(self.targets, self.options, self.owner(), self.fleet).take(over))
+        self.lease.start()
 
     def owner(self) -> dict[str, Any]:
+        """Describe this run, so that another person on another machine can see what it was about, and finish it."""
+        options = {key: value for key, value in asdict(self.options).items() if value}
         return {
-            "run": self.id, "verb": self.options.verb, "who": getpass.getuser(), "from": socket.gethostname(), "pid": os.getpid(),
-            "at": int(time.time()), "ci": os.environ.get("GITHUB_RUN_ID") or os.environ.get("CI_JOB_URL") or "",
+            "run": self.id, "who": getpass.getuser(), "from": socket.gethostname(), **ownership.here(), "at": int(time.time()),
+            "ci": os.environ.get("CI_JOB_URL") or _github_run(), "commit": self.commit, "hosts": sorted(self.hosts), **options,
         }
-
-    def judge(self, outcomes: Mapping[str, Outcome]) -> None:
-        held = {name: event["owner"] for name, outcome in outcomes.items() if (event := outcome.last("held"))}
-        if held:
-            raise LockHeld(told_lock(held))
-        problems = {name: [bad_claim(outcome)] for name, outcome in outcomes.items() if not outcome.ok}
-        for name, outcome in outcomes.items():
-            if facts := outcome.last("facts"):
-                self.facts[name] = facts
-                problems.setdefault(name, []).extend(plan.unfit(self.hosts[name], facts, self.options))
-            elif outcome.ok:
-                problems[name] = ["its facts did not come through; does its login shell print or exit?"]
-        problems = {name: texts for name, texts in problems.items() if texts}
-        if problems:
-            told = "\n".join(f"  {name}: {text}" for name, texts in problems.items() for text in texts)
-            raise PreflightFailed(f"{len(problems)} of {len(self.hosts)} hosts are not fit for it; nothing was touched.\n{told}")
 
     # ------------------------------------------------------------------ build
 
@@ -117,6 +86,7 @@ class Rollout:
         app, release, group = host.app, self.release, self.groups[host.name]
         ref = self.options.ref or app.ref
         return [
+            Step("own", lock.enter(app.root, self.id, f"build {release}")),
             self.tools(host),
             Step("fetch", releases.fetch(app.root, app.repo, self.commit)),
             Step("check out", releases.check_out(app.root, release, self.commit)),
@@ -141,7 +111,8 @@ class Rollout:
             return
         self.begin("migrate", f"{host.app.migrate} on {host.name}")
         work = {"release": self.release, "command": host.app.migrate, "env_file": host.app.processes[0].env_file}
-        outcome = self.fleet.detached("migrate", host.name, self.tools(host), host.app.root, "migrate", self.id, work)
+        before = [Step("own", lock.enter(host.app.root, self.id, f"migrate {self.release}")), self.tools(host)]
+        outcome = self.fleet.detached("migrate", host.name, before, host.app.root, "migrate", self.id, work)
         end = outcome.last("done", "broken")
         if end is None:
             unknown = "Whether the migration ran is UNKNOWN. No host was switched."
@@ -194,6 +165,7 @@ class Rollout:
         Raise Unsettled where a lock may have stayed, or where a host is no longer what its reload left.
         """
         self.begin("finish", "look again, history, unlock, prune")
+        self.lease.stop()
         self.fleet.open_what_can_be()
         reached = [name for name in self.facts if self.fleet.lines[name].alive]
         outcomes = self.fleet.each("finish", {name: self.finish_steps(self.hosts[name], record) for name in reached})
@@ -204,7 +176,10 @@ class Rollout:
         told = [f"{name}: {text}" for name, texts in changed.items() for text in texts]
         if changed:
             told.append(f"Next:  fab status --hosts {self.targets.selector}")
-        if stayed := [name for name in self.facts if name not in outcomes or not outcomes[name].ok]:
+        lost = [name for name, outcome in outcomes.items() if outcome.last("fenced")]
+        if lost:
+            told.append(f"{', '.join(lost)}: another run has taken over meanwhile; this one left everything to it")
+        if stayed := [name for name in self.facts if name not in lost and (name not in outcomes or not outcomes[name].ok)]:
             told.append(f"{', '.join(stayed)}: could not be unlocked.\nNext:  fab unlock --hosts {','.join(stayed)} --id {self.id}")
         if told:
             raise Unsettled("\n".join(told))
@@ -221,18 +196,12 @@ class Rollout:
         gone = plan.doomed(facts, app.keep_releases, [self.release])
         look = [self.tools(host), Step("look again", softly(pm2.facts(app.root, [process.name for process in app.processes])))]
         return [
+            Step("own", lock.enter(app.root, self.id, "finish")),
             *(look if host.name in self.waves.reloaded else []),
             Step("history", softly(journal.append(app.root, record))),
             Step("unlock", lock.drop(app.root, self.id)),
             Step("prune", softly(releases.prune(app.root, gone))),
         ]
-
-    def unlock(self) -> None:
-        """Give back what was claimed, and nothing that is another's."""
-        self.fleet.open_what_can_be()
-        reached = [host for name, host in self.hosts.items() if self.fleet.lines[name].alive]
-        self.fleet.each("unlock", {host.name: [Step("unlock", lock.drop(host.app.root, self.id))] for host in reached})
-        self.fleet.close()
 
     # ------------------------------------------------------------------ measuring
 
@@ -269,17 +238,6 @@ class Rollout:
         return "\n".join([*lines, after, f"Next:  fab status --hosts {self.targets.selector}"])
 
 
-def bad_claim(outcome: Outcome) -> str:
-    return outcome.last_words if outcome.code is not None else f"the link was lost: {outcome.last_words}"
-
-
-def told_lock(held: Mapping[str, Mapping[str, Any] | None]) -> str:
-    lines = []
-    for name, owner in held.items():
-        if owner is None:
-            lines.append(f"{name}: locked by an unknown owner (its record is empty)")
-            continue
-        who, age = f"{owner['who']}@{owner['from']}", int(time.time() - owner["at"])
-        lines.append(f"{name}: {who} has been at {owner['verb']} for {age} s (run {owner['run']}, pid {owner['pid']})")
-    lines.append("Nothing was changed. Wait for it; if it is dead: fab unlock --hosts ... --id RUN")
-    return "\n".join(lines)
+def _github_run() -> str:
+    found = [os.environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID")]
+    return "{}/{}/actions/runs/{}".format(*found) if all(found) else ""

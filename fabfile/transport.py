@@ -82,6 +82,8 @@ class Line:
         self.gateways = gateways or Gateways()
         self.connection: fabric.Connection | None = None
         self._channels = threading.BoundedSemaphore(CHANNELS)
+        self._running: list[paramiko.Channel] = []
+        self._opening = threading.RLock()  # a heartbeat must not take the one session that MaxSessions may allow
 
     def open(self) -> None:
         """Connect and log in, three tries; raise Unreachable."""
@@ -115,13 +117,33 @@ class Line:
         outcome.seconds = time.monotonic() - begun
         return outcome
 
-    def _exchange(self, text: str, mark: str, heard: Callable[[dict[str, Any]], None], outcome: Outcome) -> None:
+    def beat(self, text: str, mark: str) -> None:
+        """Show a sign of life: a line to a script that runs, else the script `text`, which is done at once."""
+        with self._opening:
+            running = next((channel for channel in self._running if not channel.closed), None)
+            if running is None and self.alive:
+                self.run(text, mark, lambda event: None)
+            elif running is not None and running.send_ready():
+                with suppress(OSError):
+                    running.sendall(b"\n")
+
+    def _start(self, text: str) -> paramiko.Channel:
         assert self.connection is not None
-        channel = self.connection.transport.open_session(timeout=self.timeout)
+        with self._opening:
+            channel: paramiko.Channel = self.connection.transport.open_session(timeout=self.timeout)
+            try:
+                channel.set_combine_stderr(True)
+                channel.exec_command("exec sh -s")
+                channel.sendall(text.encode())
+            except BaseException:
+                channel.close()
+                raise
+            self._running.append(channel)
+        return channel
+
+    def _exchange(self, text: str, mark: str, heard: Callable[[dict[str, Any]], None], outcome: Outcome) -> None:
+        channel = self._start(text)
         try:
-            channel.set_combine_stderr(True)
-            channel.exec_command("exec sh -s")
-            channel.sendall(text.encode())
             tail: deque[str] = deque(maxlen=TAIL_LINES)
             for line in _lines(channel, mark):
                 if (event := _event(line, mark)) is not None:
@@ -134,6 +156,7 @@ class Line:
             channel.status_event.wait(self.timeout)
             outcome.code = channel.exit_status if channel.exit_status >= 0 else None
         finally:
+            self._running.remove(channel)
             channel.close()
 
     @property

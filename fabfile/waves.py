@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from . import plan, probe
-from .commands import balancer, node
+from .commands import balancer, lock, node
 from .commands.shell import Step
-from .errors import RunFailed, Unsettled
+from .errors import LockLost, RunFailed, Unsettled
 from .fleet import Fleet
+from .lease import Lease
 from .plan import Facts, Options
 from .transport import Outcome
 from .values import Balancer, Group, Host, Targets
@@ -42,13 +43,14 @@ class Reloaded:
 class Waves:
     """Carry the reload of one run over its hosts; `reloaded` says at any moment how each one ended."""
 
-    def __init__(self, run: str, targets: Targets, options: Options, fleet: Fleet, facts: Mapping[str, Facts],
+    def __init__(self, run: str, targets: Targets, options: Options, fleet: Fleet, facts: Mapping[str, Facts], lease: Lease,
                  begin: Callable[[str, str], None], mark: Callable[[str], None]) -> None:
         self.id = run
         self.targets = targets
         self.options = options
         self.fleet = fleet
         self.facts = facts
+        self.lease = lease
         self.begin = begin
         self.mark = mark
         self.reloaded: dict[str, Reloaded] = {}
@@ -95,7 +97,8 @@ class Waves:
         self.mark(f"reload {host.name}")
         if group.balancer is None:
             return self.drive(group, host, release, run, drained=False, bad=bad)
-        drain = Step("drain", balancer.drain(group.balancer, host.server, group.update.drain_timeout))
+        drain = Step("drain", balancer.drain(
+            group.balancer, host.server, group.update.drain_timeout, self.id, plan.hold(group, host, self.facts[host.name])))
         with self.turns[group.balancer.host]:
             outcome = self.balance(group.balancer, host, drain)
         if not outcome.ok and self.options.verb == "rollback":
@@ -105,6 +108,8 @@ class Waves:
             end = Reloaded("untouched", why=f"could not be drained: {outcome.last_words}")
             return self.put_back(group.balancer, host, end)
         end = self.drive(group, host, release, run, drained=outcome.last("alone") is None, bad=bad)
+        if outcome.last("maintenance"):
+            end.out_of_rotation = "it was so before, by somebody's hand, and stays so"
         if outcome.last("drained") is None:
             return end
         if end.state == "unknown":
@@ -115,15 +120,21 @@ class Waves:
     def drive(self, group: Group, host: Host, release: str, run: str, drained: bool, bad: str | None) -> Reloaded:
         """Have the host's driver reload it, and read how that ended."""
         work = plan.driver(host, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime, bad)
-        tools = Step("tools", node.tools(self.facts[host.name]["path"], host.pm2_home))
-        end = ended(self.fleet.detached("reload", host.name, tools, host.app.root, "driver", run, work))
+        before = [
+            Step("own", lock.enter(host.app.root, self.id, f"reload {release}")),
+            Step("tools", node.tools(self.facts[host.name]["path"], host.pm2_home)),
+        ]
+        outcome = self.fleet.detached("reload", host.name, before, host.app.root, "driver", run, work)
+        if outcome.last("fenced"):
+            raise LockLost(f"{host.name}: {outcome.last_words}")
+        end = ended(outcome)
         end.now = release if end.state == "new" else end.was
         return end
 
     def put_back(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
         """Put a host back into rotation, or say that it is out."""
         runs = end.state == "new" or end.was is not None
-        outcome = self.balance(front, host, Step("restore", balancer.restore(front, host.server, runs)))
+        outcome = self.balance(front, host, Step("restore", balancer.restore(front, host.server, self.id, runs)))
         if not outcome.ok:
             end.out_of_rotation = outcome.last_words
             end.why = end.why or f"could not be put back into rotation: {outcome.last_words}"
@@ -143,6 +154,7 @@ class Waves:
     def balance(self, front: Balancer, host: Host, step: Step) -> Outcome:
         """Speak to the balancer's host about one server; events carry the server's host as their own."""
         name = f"balancer {front.host}"
+        self.lease.check()
         outcome = self.fleet.run(step.name, name, [step])
         if outcome.code is None and self.fleet.reopen(name):  # both orders may be given twice
             outcome = self.fleet.run(step.name, name, [step])

@@ -25,7 +25,30 @@ order() { # socket command
 server_row() { haproxy "$1" "show stat" | awk -F, -v b="$2" -v s="$3" '$1 == b && $2 == s { print $5, $18; exit }'; }
 others_up() { haproxy "$1" "show stat" | awk -F, -v b="$2" -v s="$3" \
     '$1 == b && $2 != s && $2 != "FRONTEND" && $2 != "BACKEND" && $18 ~ /^(UP|no check)/ { n++ } END { print n + 0 }'; }
-drain() { # socket backend server limit-seconds
+# Each server that we have drained has a file here: the run in it, and the time of its last heartbeat.
+drained_dir=$HOME/.gapless/drained
+beat_drains() { # run
+    for file in "$drained_dir"/*; do
+        if [ "$(cat "$file" 2>/dev/null)" = "$1" ]; then touch "$file"; fi
+    done
+}
+fit() { # socket backend server; HAProxy checks a drained server too
+    check=$(haproxy "$1" "show stat" | awk -F, -v b="$2" -v s="$3" '$1 == b && $2 == s { print "=" $37; exit }') || return 1
+    case $check in = | '='L[467]OK*) ;; *) return 1 ;; esac
+}
+watch_drain() { # socket backend server run hold-seconds; puts a server back whose deployer has vanished, once it is fit
+    file=$drained_dir/$2.$3
+    while sleep 2; [ "$(cat "$file" 2>/dev/null)" = "$4" ]; do
+        quiet=$(age "$file")
+        [ "$quiet" -gt "$5" ] || continue
+        if fit "$1" "$2" "$3" && [ "$(cat "$file" 2>/dev/null)" = "$4" ] && haproxy "$1" "set server $2/$3 state ready"; then
+            rm -f "$file"
+            return
+        fi
+        [ "$quiet" -lt 3600 ] || return 0
+    done
+}
+drain() { # socket backend server limit-seconds run hold-seconds
     row=$(server_row "$1" "$2" "$3")
     [ -n "$row" ] || fail "HAProxy has no server $2/$3, or no socket at $1" "Name it as HAProxy does: server: in hosts.yaml"
     case $row in
@@ -34,6 +57,11 @@ drain() { # socket backend server limit-seconds
         say '{"event":"maintenance"}'
         return
         ;;
+    *' DRAIN'*)
+        if [ ! -e "$drained_dir/$2.$3" ]; then
+            say '{"event":"maintenance"}'
+            return
+        fi ;;
     *' UP'* | *' no check'*)
         if [ "$(others_up "$1" "$2" "$3")" -eq 0 ]; then
             say '{"event":"alone"}'
@@ -41,11 +69,20 @@ drain() { # socket backend server limit-seconds
         fi ;;
     esac
     was=$row
+    mkdir -p -m 700 "$drained_dir" && printf '%s\n' "$5" >"$drained_dir/$2.$3" && [ -s "$drained_dir/$2.$3" ] ||
+        fail "$drained_dir cannot be written; without it nobody would put $2/$3 back if this deployer vanished"
+    # It outlives this script, and whatever ends its process group.
+    (
+        trap '' HUP INT TERM PIPE
+        set +eu
+        watch_drain "$1" "$2" "$3" "$5" "$6"
+    ) </dev/null >/dev/null 2>&1 &
     order "$1" "set server $2/$3 state drain"
     # Two that asked at the same moment both saw each other up; the one that finds nobody now goes back in.
     case $was in *' UP'* | *' no check'*)
         if [ "$(others_up "$1" "$2" "$3")" -eq 0 ]; then
             order "$1" "set server $2/$3 state ready"
+            rm -f "$drained_dir/$2.$3"
             say '{"event":"alone"}'
             return
         fi ;;
@@ -57,14 +94,18 @@ drain() { # socket backend server limit-seconds
         if [ "${row%% *}" = 0 ]; then calm=$((calm + 1)); else calm=0; fi
         if [ "$(date +%s)" -gt "$end" ]; then
             order "$1" "set server $2/$3 state ready"
+            rm -f "$drained_dir/$2.$3"
             fail "$2/$3 still had ${row%% *} sessions after $4 s of draining (drain_timeout); it was put back"
         fi
         sleep 0.1
     done
     say '{"event":"drained"}'
 }
-restore() { # socket backend server limit-seconds
+restore() { # socket backend server limit-seconds run
+    by=$(cat "$drained_dir/$2.$3" 2>/dev/null || true)
+    [ -z "$by" ] || [ "$by" = "$5" ] || fail "$2/$3 was drained by run $by since, and is left as it is"
     order "$1" "set server $2/$3 state ready"
+    rm -f "$drained_dir/$2.$3"
     end=$(($(date +%s) + $4))
     while [ "$4" -gt 0 ]; do
         row=$(server_row "$1" "$2" "$3")
@@ -85,19 +126,25 @@ rotation() { # socket backend
 RESTORE_LIMIT = 30  # seconds; a check every 1-2 s with rise 2 or 3 needs some
 
 
-def drain(balancer: Balancer, server: str, limit: float) -> Shell:
+def drain(balancer: Balancer, server: str, limit: float, run: str, hold: float) -> Shell:
     """
     Give the server no new sessions and wait until it has none, `limit` seconds at most.
 
     Reports `drained`; or `alone` when it is the last one up, where draining would be the outage; or `maintenance` when a person has
-    taken it out.
+    taken it out. If the run is not heard of for `hold` seconds, a timer on the balancer's host puts the server back, once
+    HAProxy's own check finds it fit.
     """
-    return call("drain", path(balancer.socket), cmd(balancer.backend, server, int(limit)))
+    return call("drain", path(balancer.socket), cmd(balancer.backend, server, int(limit), run, int(hold)))
 
 
-def restore(balancer: Balancer, server: str, runs: bool = True) -> Shell:
+def restore(balancer: Balancer, server: str, run: str, runs: bool = True) -> Shell:
     """Put the server back into rotation and wait until HAProxy calls it up, unless nothing runs there."""
-    return call("restore", path(balancer.socket), cmd(balancer.backend, server, RESTORE_LIMIT if runs else 0))
+    return call("restore", path(balancer.socket), cmd(balancer.backend, server, RESTORE_LIMIT if runs else 0, run))
+
+
+def beat(run: str) -> Shell:
+    """Show the timers of the servers that this run has drained that it is alive."""
+    return call("beat_drains", cmd(run))
 
 
 def rotation(balancer: Balancer) -> Shell:

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from .shell import Shell, call, cmd, path
 
+# Each lock has one owner, its run. Only who has made the directory `lock.gone.RUN` may replace or remove the lock of RUN, so
+# that two who find it abandoned can't both have it, and none can take away what a third has taken since.
 LIBRARY = r"""
 lock_owner() { # root; a record cut short by a full disk is no record
     head -n 1 "$1/.gapless/lock/owner.json" 2>/dev/null | grep -x '{.*}' || echo null
+}
+is_owner() { grep -qF "\"run\": \"$2\"" "$1/.gapless/lock/owner.json" 2>/dev/null; } # root run
+age() { # file; seconds since it was touched, which works on a full disk too
+    touched=$(stat -c %Y "$1" 2>/dev/null || stat -f %m "$1" 2>/dev/null || echo 0)
+    echo $(($(date +%s) - touched))
+}
+tell_held() { # root
+    phase=$(head -n 1 "$1/.gapless/lock/phase" 2>/dev/null | tr -cd 'A-Za-z0-9 -')
+    say "{\"event\":\"held\",\"owner\":$(lock_owner "$1"),\"phase\":\"$phase\",\"quiet\":$(age "$1/.gapless/lock/beat")}"
 }
 living_work() { # root; names a driver or a migration that outlived its deployer
     for file in "$1"/.gapless/runs/*/*.pid; do
@@ -17,43 +28,102 @@ living_work() { # root; names a driver or a migration that outlived its deployer
     done
     return 1
 }
-take_lock() { # root owner-json
+refuse_busy() { # root
+    if busy=$(living_work "$1"); then
+        fail "an earlier run is still at work on this host ($busy); it ends by itself, then try again"
+    fi
+}
+take_lock() { # root owner-json abandoned-run
     lock=$1/.gapless/lock
     mkdir -p -m 700 "$1/.gapless" || fail "$1/.gapless cannot be made: no write access, or no room"
     if ! said=$(mkdir "$lock" 2>&1); then
         # "File exists" is the only way to be held; full, read-only and out of inodes must never read as that.
         [ -d "$lock" ] || fail "the lock cannot be taken: $said"
-        say "{\"event\":\"held\",\"owner\":$(lock_owner "$1")}"
-        exit 3
+        if [ -z "$3" ] || ! take_over "$1" "$2" "$3"; then
+            tell_held "$1"
+            exit 3
+        fi
+        say '{"event":"locked"}'
+        return
     fi
-    if busy=$(living_work "$1"); then
-        rm -rf "$lock"
-        fail "an earlier run is still at work on this host ($busy); it ends by itself, then try again"
-    fi
-    if ! printf '%s\n' "$2" >"$lock/owner.json" 2>/dev/null || [ ! -s "$lock/owner.json" ]; then
+    if busy=$(living_work "$1"); then rm -rf "$lock"; refuse_busy "$1"; fi
+    if ! printf '%s\n' "$2" 2>/dev/null >"$lock/owner.json" || [ ! -s "$lock/owner.json" ] || ! touch "$lock/beat"; then
         rm -rf "$lock"
         fail "the lock cannot be written: no space left on $1"
     fi
     say '{"event":"locked"}'
 }
+take_over() { # root owner-json abandoned-run; false when it is not that run's any more
+    refuse_busy "$1"
+    turn=$1/.gapless/lock.gone.$3 taken=1
+    mkdir "$turn" 2>/dev/null || return 1
+    if is_owner "$1" "$3" && printf '%s\n' "$2" >"$1/.gapless/lock/owner.next" && [ -s "$1/.gapless/lock/owner.next" ]; then
+        touch "$1/.gapless/lock/beat"
+        mv "$1/.gapless/lock/owner.next" "$1/.gapless/lock/owner.json" && taken=0
+    fi
+    rmdir "$turn"
+    return $taken
+}
+own() { # root run; the fence: a deployer that was frozen and comes back stops here
+    if ! is_owner "$1" "$2"; then
+        say "{\"event\":\"fenced\",\"owner\":$(lock_owner "$1")}"
+        fail "the lock of this host is no longer that of run $2; nothing was touched"
+    fi
+}
+enter() { # root run phase
+    own "$1" "$2"
+    touch "$1/.gapless/lock/beat"
+    if printf '%s\n' "$3" 2>/dev/null >"$1/.gapless/lock/phase.next"; then mv "$1/.gapless/lock/phase.next" "$1/.gapless/lock/phase"; fi
+}
+beat() { # root run
+    if is_owner "$1" "$2"; then touch "$1/.gapless/lock/beat"; fi
+}
 drop_lock() { # root run
-    lock=$1/.gapless/lock
-    grep -qF "\"run\": \"$2\"" "$lock/owner.json" 2>/dev/null || return 0
-    mv "$lock" "$lock.$2" && rm -rf "$lock.$2"
+    is_owner "$1" "$2" || return 0
+    turn=$1/.gapless/lock.gone.$2
+    if ! mkdir "$turn" 2>/dev/null; then
+        [ ! -d "$turn" ] || return 0 # somebody is replacing it just now
+        mv "$1/.gapless/lock" "$turn" && rm -rf "$turn" # out of inodes
+        return
+    fi
+    ! is_owner "$1" "$2" || mv "$1/.gapless/lock" "$turn/lock"
+    rm -rf "$turn"
 }
 show_lock() { # root
-    if [ -d "$1/.gapless/lock" ]; then
-        say "{\"event\":\"held\",\"owner\":$(lock_owner "$1")}"
-    else
-        say '{"event":"free"}'
-    fi
+    if [ -d "$1/.gapless/lock" ]; then tell_held "$1"; else say '{"event":"free"}'; fi
+}
+tell_past() { # root run; how far its driver came here
+    journal=$1/.gapless/runs/$2/driver.jsonl
+    began=$(grep '^{"event":"begin"' "$journal" 2>/dev/null | head -n 1)
+    ended=$(grep -E '^\{"event":"(done|reverted|broken)".*\}$' "$journal" 2>/dev/null | tail -n 1)
+    working=$(living_work "$1" >/dev/null && echo true || echo false)
+    say "{\"event\":\"past\",\"began\":${began:-null},\"ended\":${ended:-null},\"working\":$working}"
 }
 """
 
 
-def take(root: str, owner: str) -> Shell:
-    """Take the lock, with `owner` (a line of JSON with the key `run`) as its record; exit 3 when it is held."""
-    return call("take_lock", path(root), cmd(owner))
+def take(root: str, owner: str, abandoned: str = "") -> Shell:
+    """
+    Take the lock, with `owner` (a line of JSON with the key `run`) as its record; exit 3 with the event `held` when it is held.
+
+    Replaces the lock of the run `abandoned`, if it is still that run's.
+    """
+    return call("take_lock", path(root), cmd(owner, abandoned))
+
+
+def enter(root: str, run: str, phase: str) -> Shell:
+    """Go on only if the lock is `run`'s own, and note the phase; else the event `fenced`, and nothing is touched."""
+    return call("enter", path(root), cmd(run, phase))
+
+
+def own(root: str, run: str) -> Shell:
+    """Go on only if the lock is `run`'s own."""
+    return call("own", path(root), cmd(run))
+
+
+def beat(root: str, run: str) -> Shell:
+    """Show that the run is alive."""
+    return call("beat", path(root), cmd(run))
 
 
 def drop(root: str, run: str) -> Shell:
@@ -62,5 +132,10 @@ def drop(root: str, run: str) -> Shell:
 
 
 def show(root: str) -> Shell:
-    """Say who holds the lock."""
+    """Say who holds the lock: event `free`, or `held` with owner, phase and seconds since the last beat."""
     return call("show_lock", path(root))
+
+
+def past(root: str, run: str) -> Shell:
+    """Say how far a run's driver came on this host, and whether anything of an earlier run still works: event `past`."""
+    return call("tell_past", path(root), cmd(run))

@@ -44,11 +44,11 @@ class Step:
     command: Shell
 
 
-# Stdin stays open as long as we are there. When it ends, the deployer is gone, and the step in hand goes with it: sshd
-# kills nothing by itself. Not armed around what must not be torn in half (reload and migrate run detached).
+# Stdin stays open as long as we are there; each line of it is a heartbeat. When it ends, the deployer is gone, and the step
+# in hand goes with it: sshd kills nothing by itself. What must not be torn in half (reload, migrate) runs detached.
 _DEADMAN = """\
 exec 3<&0 </dev/null
-( cat <&3 >/dev/null; kill -TERM 0 ) 2>/dev/null &
+( while read -r _ <&3; do {beat}; done; kill -TERM 0 ) >/dev/null 2>&1 &
 watch=$!
 exec 3<&-
 """
@@ -64,11 +64,15 @@ fail() {{ printf '%s\\n' "$@" >&2; exit 1; }}
 """
 
 
-def script(library: str, steps: Iterable[Step], mark: str) -> Shell:
+QUIET = Shell(":")
+
+
+def script(library: str, steps: Iterable[Step], mark: str, beat: Shell = QUIET) -> Shell:
     """
     Fuse steps into one text for `sh -s`, run under `set -eu`; stop at the first that fails.
 
-    `mark` begins every line that is meant for us: what a login shell or a build prints can't be mistaken for it.
+    `beat` is run for each line that arrives on stdin meanwhile. `mark` begins every line that is meant for us: what a login
+    shell or a build prints can't be mistaken for it.
     """
     body = "\n".join(f"{_announce(step.name)}\n{step.command}" for step in steps)
     return Shell(
@@ -76,7 +80,7 @@ def script(library: str, steps: Iterable[Step], mark: str) -> Shell:
         f"work() (\nset -eu\n{body}\n)\n"
         # In braces, so that the shell has read the last line before it runs the first: whatever reads stdin in between
         # would eat the rest of the script.
-        f"{{\n{_DEADMAN}work\nrc=$?\nkill $watch 2>/dev/null\nexit $rc\n}}\n"
+        f"{{\n{_DEADMAN.format(beat=beat)}work\nrc=$?\nkill $watch 2>/dev/null\nexit $rc\n}}\n"
     )
 
 

@@ -121,12 +121,12 @@ def lb(tmp_path_factory, until) -> Iterator[Haproxy]:
         haproxy.close()
 
 
-def drain(lb: Haproxy, server: str = "web1", limit: float = 5, **where: str) -> Step:
-    return Step("drain", balancer.drain(lb.values(**where), server, limit))
+def drain(lb: Haproxy, server: str = "web1", limit: float = 5, run: str = "r1", hold: float = 30, **where: str) -> Step:
+    return Step("drain", balancer.drain(lb.values(**where), server, limit, run, hold))
 
 
-def restore(lb: Haproxy, server: str = "web1", **where: str) -> Step:
-    return Step("restore", balancer.restore(lb.values(**where), server))
+def restore(lb: Haproxy, server: str = "web1", run: str = "r1", **where: str) -> Step:
+    return Step("restore", balancer.restore(lb.values(**where), server, run))
 
 
 @pytest.mark.parametrize("speaker", ["socat", "perl", "python3"])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -170,7 +171,10 @@ def test_script_and_port_change_with_the_release(site: Site) -> None:
 def owns_socket(pid: int, path: str) -> bool:
     table = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
     inodes = {f"socket:[{fields[6]}]" for fields in table if fields[-1] == path}
-    open_files = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    open_files = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            open_files.add(os.readlink(entry))
     return bool(inodes & open_files)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,9 @@ import pytest
 from tests import load
 from tests.lab.fleet import Lab
 from tests.lab.repo import RELEASES
+
+# A shell that starts us in the background has us ignore Ctrl-C, and what we start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HOSTS_YAML = """\
 groups:

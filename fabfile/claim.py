@@ -1,0 +1,101 @@
+"""Claim the hosts of a run: lock all or none, read the truth of each, refuse what is not fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from . import ownership, plan
+from .commands import lock, node, pm2, releases
+from .commands.shell import Step
+from .errors import LockHeld, PreflightFailed
+from .fleet import Fleet
+from .plan import Facts, Options
+from .transport import Outcome
+from .values import Targets
+
+
+class Claim:
+    """Hold the locks of one run; `owner` is its record on each host."""
+
+    def __init__(self, targets: Targets, options: Options, owner: Mapping[str, Any], fleet: Fleet) -> None:
+        self.targets = targets
+        self.options = options
+        self.owner = owner
+        self.fleet = fleet
+        self.hosts = {host.name: host for host in targets.hosts}
+
+    def take(self, over: str = "") -> dict[str, Facts]:
+        """
+        Lock every host and return its facts; raise, with everything given back, if one of them is held or not fit.
+
+        `over` names a run whose locks are taken over. So are, unasked, those of a run that died where nothing that serves was
+        in hand.
+        """
+        self.fleet.open()
+        try:
+            outcomes = self._in_order(dict.fromkeys(self.hosts, over))
+            held = held_by(outcomes)
+            if held and all(ownership.gone(each) and ownership.harmless(each) for each in held.values()):
+                self.fleet.emit("claim", "", {"event": "phase", "what": f"takes over from {_runs(held)}, which died in it"})
+                outcomes |= self._in_order({name: str(ownership.run_of(each)) for name, each in held.items()})
+            return self._judge(outcomes)
+        except BaseException:
+            self.give_back()
+            raise
+
+    def _in_order(self, over: Mapping[str, str]) -> dict[str, Outcome]:
+        """Ask the first host, which decides between two deployers, and then the others together."""
+        first, *rest = sorted(over)
+        outcomes = self.fleet.each("claim", {first: self._steps(first, over[first])})
+        if outcomes[first].last("held") is None:
+            outcomes |= self.fleet.each("claim", {name: self._steps(name, over[name]) for name in rest})
+        return outcomes
+
+    def _steps(self, name: str, over: str) -> list[Step]:
+        host = self.hosts[name]
+        app = host.app
+        return [
+            Step("tools", node.tools(host.node_bin, host.pm2_home)),
+            Step("room", releases.room_for(app.root, app.min_free_mb)),
+            Step("shared", releases.shared_is_there(app.root, app.shared_files)),
+            Step("lock", lock.take(app.root, json.dumps(dict(self.owner)), over)),
+            Step("facts", pm2.facts(app.root, [process.name for process in app.processes])),
+        ]
+
+    def _judge(self, outcomes: Mapping[str, Outcome]) -> dict[str, Facts]:
+        if held := held_by(outcomes):
+            raise LockHeld(ownership.told(held, self.targets.selector))
+        facts: dict[str, Facts] = {}
+        problems = {name: [_bad(outcome)] for name, outcome in outcomes.items() if not outcome.ok}
+        for name, outcome in outcomes.items():
+            if found := outcome.last("facts"):
+                facts[name] = found
+                problems.setdefault(name, []).extend(plan.unfit(self.hosts[name], found, self.options))
+            elif outcome.ok:
+                problems[name] = ["its facts did not come through; does its login shell print or exit?"]
+        problems = {name: texts for name, texts in problems.items() if texts}
+        if problems:
+            told = "\n".join(f"  {name}: {text}" for name, texts in problems.items() for text in texts)
+            raise PreflightFailed(f"{len(problems)} of {len(self.hosts)} hosts are not fit for it; nothing was touched.\n{told}")
+        return facts
+
+    def give_back(self) -> None:
+        """Drop the locks that are ours, and nothing that is another's."""
+        self.fleet.open_what_can_be()
+        reached = [host for name, host in self.hosts.items() if self.fleet.lines[name].alive]
+        self.fleet.each("unlock", {host.name: [Step("unlock", lock.drop(host.app.root, self.owner["run"]))] for host in reached})
+        self.fleet.close()
+
+
+def held_by(outcomes: Mapping[str, Outcome]) -> dict[str, ownership.Held]:
+    return {name: event for name, outcome in outcomes.items() if (event := outcome.last("held"))}
+
+
+def _runs(held: Mapping[str, ownership.Held]) -> str:
+    return ", ".join(sorted({str(ownership.run_of(each)) for each in held.values()}))
+
+
+def _bad(outcome: Outcome) -> str:
+    return outcome.last_words if outcome.code is not None else f"the link was lost: {outcome.last_words}"
