@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import ownership, plan
@@ -34,24 +34,25 @@ class Claim:
         in hand.
         """
         self.fleet.open()
+        first, *rest = sorted(self.hosts)
         try:
-            outcomes = self._in_order(dict.fromkeys(self.hosts, over))
-            held = held_by(outcomes)
-            if held and all(ownership.gone(each) and ownership.harmless(each) for each in held.values()):
-                self.fleet.emit("claim", "", {"event": "phase", "what": f"takes over from {_runs(held)}, which died in it"})
-                outcomes |= self._in_order({name: str(ownership.run_of(each)) for name, each in held.items()})
+            # The first host decides between two deployers; the others follow together.
+            outcomes = self._ask([first], over)
+            if not held_by(outcomes):
+                outcomes |= self._ask(rest, over)
             return self._judge(outcomes)
         except BaseException:
             self.give_back()
             raise
 
-    def _in_order(self, over: Mapping[str, str]) -> dict[str, Outcome]:
-        """Ask the first host, which decides between two deployers, and then the others together."""
-        first, *rest = sorted(over)
-        outcomes = self.fleet.each("claim", {first: self._steps(first, over[first])})
-        if outcomes[first].last("held") is None:
-            outcomes |= self.fleet.each("claim", {name: self._steps(name, over[name]) for name in rest})
-        return outcomes
+    def _ask(self, names: Iterable[str], over: str) -> dict[str, Outcome]:
+        """Lock these hosts; where a run is in the way that is gone and had nothing in hand, take its place."""
+        outcomes = self.fleet.each("claim", {name: self._steps(name, over) for name in names})
+        abandoned = {name: each for name, each in held_by(outcomes).items() if ownership.gone(each) and ownership.harmless(each)}
+        for run in sorted({str(ownership.run_of(each)) for each in abandoned.values()}):
+            self.fleet.emit("claim", "", {"event": "phase", "what": f"takes over from run {run}, which died with nothing in hand"})
+        again = {name: self._steps(name, str(ownership.run_of(each))) for name, each in abandoned.items()}
+        return outcomes | self.fleet.each("claim", again)
 
     def _steps(self, name: str, over: str) -> list[Step]:
         host = self.hosts[name]
@@ -91,10 +92,6 @@ class Claim:
 
 def held_by(outcomes: Mapping[str, Outcome]) -> dict[str, ownership.Held]:
     return {name: event for name, outcome in outcomes.items() if (event := outcome.last("held"))}
-
-
-def _runs(held: Mapping[str, ownership.Held]) -> str:
-    return ", ".join(sorted({str(ownership.run_of(each)) for each in held.values()}))
 
 
 def _bad(outcome: Outcome) -> str:

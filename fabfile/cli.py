@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import invoke
 
-from .errors import GaplessError, Interrupted, Unsettled, UsageError
+from .errors import GaplessError, Interrupted, LockHeld, Unsettled, UsageError
 
 if TYPE_CHECKING:
     from .look import Look
     from .plan import Options
     from .prober import Prober, Report
+    from .recovery import Left
     from .report.plain import Plain
     from .rollout import Rollout
     from .values import Targets
@@ -32,8 +33,10 @@ HOSTS = "groups and hosts from hosts.yaml, comma separated; !x leaves x out"
 REF = "branch, tag or commit; default: app.ref"
 DOWNTIME = "accept lost requests where they can't be kept (fork mode, first adoption)"
 VERBOSE = "print every step"
+WAIT = "wait so long for a lock that is held: 90s, 10m"
 YES = "go on without asking, for a group that is protected"
 
+RETRY = 3.0  # seconds between two looks at a lock that is waited for
 AFTERMATH = 2.0  # seconds to go on counting after the last host: a loss may show late
 
 _done: list[str] = []  # hosts of fab's -H that the running verb has dealt with already, see `selector`
@@ -128,7 +131,7 @@ def confirm(chosen: Targets, yes: bool) -> None:
 
 
 @contextmanager
-def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: bool = False,
+def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: bool = False, wait: str = "",
         source: bool = False) -> Iterator[Rollout | None]:
     """
     Claim the hosts, hand the rollout to the verb, finish and report, whatever happens in between.
@@ -140,37 +143,92 @@ def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: boo
         yield None
         return
     from . import plan
-    from .report.plain import Plain
-    from .rollout import Rollout, new_id
 
     chosen = targets(named)
     plan.refuse_downtime(chosen.fleet, options.allow_downtime)
+    patience = _patience(wait)
     commit = _commit(chosen, options) if source else ""
     confirm(chosen, yes)
+    with _rollout(chosen, options, commit, verbose, patience=patience) as rollout:
+        yield rollout
+
+
+@contextmanager
+def take_up(c: Any, hosts: str, verb: str, *, yes: bool = False, verbose: bool = False) -> Iterator[tuple[Rollout, Left] | None]:
+    """Find the dead run that holds these hosts, take its place, and hand both to the verb."""
+    named = selector(c, hosts)
+    if not named:
+        yield None
+        return
+    from . import recovery
+
+    chosen = targets(named)
+    confirm(chosen, yes)
+    left = recovery.find(chosen, print)
+    with _rollout(chosen, left.options(verb), str(left.owner.get("commit", "")), verbose, resumes=left.runs) as rollout:
+        yield rollout, left
+
+
+@contextmanager
+def _rollout(chosen: Targets, options: Options, commit: str, verbose: bool, *, patience: float = 0.0,
+             resumes: Sequence[str] = ()) -> Iterator[Rollout]:
+    from .report.plain import Plain
+    from .rollout import Rollout, new_id
+
     marks = _Marks()
     run_id = new_id()
     try:
         face = Plain(state_dir() / f"{run_id}.log", verbose)
     except OSError as err:
         raise UsageError(f"{state_dir()}: no log can be kept there ({err.strerror}); set XDG_STATE_HOME to a place of yours") from None
-    rollout = Rollout(run_id, chosen, options, commit, face, marks)
+    rollout = Rollout(run_id, chosen, options, commit, face, marks, resumes)
     with _signals():
-        yield from _carry_out(rollout, face, marks)
+        yield from _carry_out(rollout, face, marks, patience)
 
 
-def _carry_out(rollout: Rollout, face: Plain, marks: _Marks) -> Iterator[Rollout]:
+def _patience(wait: str) -> float:
+    """Read --wait, in seconds; none is 0."""
+    from . import words
+
+    try:
+        return words.duration(wait) if wait else 0.0
+    except ValueError as err:
+        raise UsageError(f"--wait: {err}") from None
+
+
+def _claim(rollout: Rollout, face: Plain, patience: float) -> None:
+    """Claim; as long as somebody else holds the lock, ask again every few seconds."""
+    import time
+
+    end = time.monotonic() + patience
+    told = False
+    while True:
+        try:
+            return rollout.claim()
+        except LockHeld as held:
+            if time.monotonic() + RETRY > end:
+                raise
+            if not told:
+                face.say(f"{held.message}\nwaiting for it")
+            told = True
+            time.sleep(RETRY)
+
+
+def _carry_out(rollout: Rollout, face: Plain, marks: _Marks, patience: float) -> Iterator[Rollout]:
     from .prober import BASELINE
 
     try:
-        rollout.claim()
+        _claim(rollout, face, patience)
+        marks.prober = prober = _prober(rollout)
+        prober.start(BASELINE)
     except KeyboardInterrupt:
+        rollout.give_back()
         face.close()
         raise Interrupted("interrupted while claiming; nothing was touched") from None
     except BaseException:
+        rollout.give_back()
         face.close()
         raise
-    marks.prober = prober = _prober(rollout)
-    prober.start(BASELINE)
     error: BaseException | None = None
     try:
         try:
@@ -191,7 +249,7 @@ def _leave(rollout: Rollout, face: Plain) -> None:
     from .report import summary
 
     face.say(summary.states(rollout.waves.told_states()))
-    face.say(f"left at once; locks stay. Next:  fab status, then  fab unlock --id {rollout.id}  --hosts {rollout.targets.selector}")
+    face.say(f"left at once; locks stay. Next:  fab resume  or  fab abort  --hosts {rollout.targets.selector}")
     os._exit(Interrupted.exit_code)
 
 

@@ -11,10 +11,10 @@ from .plan import Options
 
 @task(help={
     "hosts": cli.HOSTS, "ref": cli.REF, "max-parallel": "hosts of a group reloaded together: N or N%",
-    "allow-downtime": cli.DOWNTIME, "yes": cli.YES, "verbose": cli.VERBOSE,
+    "allow-downtime": cli.DOWNTIME, "yes": cli.YES, "wait": cli.WAIT, "verbose": cli.VERBOSE,
 })
 def deploy(c: Any, hosts: str = "", ref: str = "", max_parallel: str = "", allow_downtime: bool = False, yes: bool = False,
-           verbose: bool = False) -> None:
+           wait: str = "", verbose: bool = False) -> None:
     """
     Build a release, migrate once, reload; lose no request.
 
@@ -22,7 +22,7 @@ def deploy(c: Any, hosts: str = "", ref: str = "", max_parallel: str = "", allow
     waves after it do not start, and the hosts already done go back too (on_failure).
     """
     options = Options("deploy", ref=ref, max_parallel=cli.widths(max_parallel), allow_downtime=allow_downtime)
-    with cli.run(c, hosts, options, yes=yes, verbose=verbose, source=True) as rollout:
+    with cli.run(c, hosts, options, yes=yes, wait=wait, verbose=verbose, source=True) as rollout:
         if rollout:
             rollout.build()
             rollout.migrate()

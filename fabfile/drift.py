@@ -51,6 +51,7 @@ def drifted(host: Host, facts: Facts, rotation: str = "") -> list[str]:
     if wrong:
         found.append(f"drift: runs {', '.join(sorted(wrong))}")
     found += [f"worker {item['id']} is {item['status']}, {item['state'] or 'not gated'}" for item in facts["processes"] if not well(item)]
+    found += [f"a reload is under way (run {run})" for run in facts["driving"]]
     found += [died(item) for item in facts["processes"] if item["died"] and item["up_ms"] < RECENT]
     if facts["current"]["state"] == "ok":
         found += [text for process in host.app.processes if (text := miscounted(process, facts))]

@@ -51,12 +51,16 @@ class Look:
                 drifts.append(name)
                 continue
             seen = rotation.get(name, "no balancer")
-            drift = [*drifted(self.hosts[name], facts, seen), *left_behind(outcome)]
+            drift = drifted(self.hosts[name], facts, seen)
             rows.append([name, linked(facts), running(facts), healthy(facts), seen, "; ".join(drift) or "ok"])
             drifts += [name] if drift else []
         self.say(table(["host", "current", "running", "healthy", "rotation", "state"], rows))
+        held = held_by(outcomes)
+        if held:
+            self.say(ownership.told(held, self.targets.selector))
+        drifts += [name for name, each in held.items() if ownership.gone(each) and name not in drifts]
         if drifts:
-            raise Unsettled(f"{', '.join(drifts)}: not as it should be, see above")
+            raise Unsettled(f"{', '.join(sorted(drifts))}: not as it should be, see above")
 
     def facts_steps(self, host: Host) -> list[Step]:
         names = [process.name for process in host.app.processes]
@@ -116,14 +120,6 @@ class Look:
         if bad := [name for name, outcome in outcomes.items() if not outcome.ok]:
             raise RunFailed(f"{', '.join(bad)}: the lock could not be removed")
         self.say(f"unlocked: {', '.join(sorted(mine))}")
-
-
-def left_behind(outcome: Outcome) -> list[str]:
-    """Name a run that has ended without giving its lock back; one that is still alive is no drift."""
-    held = outcome.last("held")
-    if held is None or not (why := ownership.gone(held)):
-        return []
-    return [f"run {ownership.run_of(held)} was left in {held['phase'] or 'claim'}: {why}; fab resume finishes it, fab abort takes it back"]
 
 
 def in_rotation(status: str) -> str:

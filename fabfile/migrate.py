@@ -6,14 +6,27 @@ from typing import Any
 
 from . import cli
 from .cli import task
+from .errors import UsageError
 from .plan import Options
 
 
-@task(help={"hosts": cli.HOSTS, "release": "which release's migration; default: the newest that is built", "yes": cli.YES,
-            "verbose": cli.VERBOSE})
-def migrate(c: Any, hosts: str = "", release: str = "", yes: bool = False, verbose: bool = False) -> None:
-    """Run the migration of a built release, once."""
-    with cli.run(c, hosts, Options("migrate", to=release), yes=yes, verbose=verbose) as rollout:
-        if rollout:
+@task(help={"hosts": cli.HOSTS, "release": "which release's migration; default: the newest that is built",
+            "again": "begin it once more, though it was begun before",
+            "resolved": "say how one ended whose outcome is unknown: done or failed",
+            "yes": cli.YES, "wait": cli.WAIT, "verbose": cli.VERBOSE})
+def migrate(c: Any, hosts: str = "", release: str = "", again: bool = False, resolved: str = "", yes: bool = False, wait: str = "",
+            verbose: bool = False) -> None:
+    """
+    Run the migration of a built release, once.
+
+    Its outcome is written down on the host that runs it. One whose outcome is unknown stops every later deploy until
+    somebody has looked: --resolved.
+    """
+    if resolved not in ("", "done", "failed"):
+        raise UsageError(f"--resolved {resolved}: say done or failed")
+    with cli.run(c, hosts, Options("migrate", to=release), yes=yes, wait=wait, verbose=verbose) as rollout:
+        if rollout and resolved:
+            rollout.resolve_migration(resolved)
+        elif rollout:
             rollout.release = rollout.newest(release)
-            rollout.migrate()
+            rollout.migrate(again)

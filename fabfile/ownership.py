@@ -52,18 +52,17 @@ def harmless(held: Held) -> bool:
 
 
 def told(held: Mapping[str, Held], selector: str) -> str:
-    """Tell who holds which hosts, and what to do about it."""
-    lines = [f"{name}: {_told(each)}" for name, each in held.items()]
-    runs = {run_of(each) for each in held.values()}
+    """Tell who holds which hosts, those of one run together, and what to do about it."""
+    alike: dict[str, list[str]] = {}
+    for name, each in held.items():
+        alike.setdefault(_told(each), []).append(name)
+    lines = [f"{', '.join(names)}: {text}" for text, names in alike.items()]
     if all(gone(each) for each in held.values()):
-        return "\n".join([
-            *lines, "It left something in hand; nothing was changed by this command.",
-            f"Next:  fab resume --hosts {selector}  finishes it      fab abort --hosts {selector}  takes it back",
-        ])
-    wait = "Nothing was changed. Wait for it (--wait 10m)"
-    if len(runs) == 1 and None not in runs:
-        return "\n".join([*lines, f"{wait}; if you know that it is dead: fab unlock --hosts {selector} --id {runs.pop()}"])
-    return "\n".join([*lines, f"{wait}; if it is dead: fab lock --hosts {selector}, then fab unlock --id RUN"])
+        return "\n".join([*lines, f"Next:  fab resume --hosts {selector}  finishes it   or   fab abort --hosts {selector}  takes it back"])
+    runs = {run_of(each) for each in held.values()}
+    which = runs.pop() if len(runs) == 1 else None
+    unlock = f"fab unlock --hosts {selector} --id {which or 'RUN'}"
+    return "\n".join([*lines, f"Wait for it (--wait 10m); if you know that it is dead: {unlock}"])
 
 
 def run_of(held: Held) -> str | None:

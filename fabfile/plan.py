@@ -22,11 +22,17 @@ class Options:
     """Hold the flags of one command."""
 
     verb: str
+    aim: str = ""  # the verb of the run that `resume` or `abort` takes up
     ref: str = ""
     to: str = ""
     max_parallel: tuple[str, ...] = ()
     one_group_at_a_time: bool = False
     allow_downtime: bool = False
+
+    @property
+    def leads_back(self) -> bool:
+        """Say whether this is a way back already: what fails on it has nothing to go back to."""
+        return self.verb in ("rollback", "abort")
 
 
 def waves(hosts: Sequence[Host], widths: Sequence[str]) -> list[tuple[Host, ...]]:
@@ -142,6 +148,20 @@ def doomed(facts: Facts, keep: int, live: Iterable[str | None]) -> list[str]:
     good = [each["id"] for each in facts["releases"] if each["complete"] and not each["bad"]]
     kept = {*good[-keep:], *spared}
     return [each["id"] for each in facts["releases"] if each["id"] not in kept]
+
+
+def migrated(facts: Mapping[str, Facts], release: str) -> str:
+    """Say how the last migration of a release ended, on whichever host it ran: done, failed, unknown, or "" if none was begun."""
+    found = [each for one in facts.values() for each in one["migrations"] if each["release"] == release]
+    return str(max(found, key=lambda each: each["at"])["outcome"]) if found else ""
+
+
+def unknown_migrations(facts: Mapping[str, Facts]) -> dict[str, dict[str, str]]:
+    """Return, for each host where one is, run to release of the migrations whose outcome nobody knows."""
+    found = {
+        name: {each["run"]: each["release"] for each in one["migrations"] if each["outcome"] == "unknown"} for name, one in facts.items()
+    }
+    return {name: each for name, each in found.items() if each}
 
 
 def marker(app: App, update_ms: tuple[int, int], release: str, commit: str, ref: str) -> str:

@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,7 +21,7 @@ from .claim import Claim
 from .commands import journal, lock, node, pm2, releases
 from .commands.shell import Step, softly
 from .drift import drifted
-from .errors import PreflightFailed, RunFailed, Unsettled
+from .errors import PreflightFailed, RunFailed, Unsettled, UsageError
 from .fleet import Emit, Fleet
 from .lease import Lease
 from .plan import Facts, Options
@@ -38,11 +38,13 @@ def new_id() -> str:
 class Rollout:
     """Hold one run over the targets; the verbs call its phases in order."""
 
-    def __init__(self, run: str, targets: Targets, options: Options, commit: str, emit: Emit, mark: Callable[[str], None]) -> None:
+    def __init__(self, run: str, targets: Targets, options: Options, commit: str, emit: Emit, mark: Callable[[str], None],
+                 resumes: Sequence[str] = ()) -> None:
         self.id = run
         self.targets = targets
         self.options = options
         self.commit = commit
+        self.resumes = resumes                # runs whose work this one takes up, the first one first
         self.emit = emit
         self.mark = mark                      # tells the prober what is going on now
         self.release = ""
@@ -51,32 +53,44 @@ class Rollout:
         self.hosts = {host.name: host for host in targets.hosts}
         balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in targets.groups if group.balancer}
         self.fleet = Fleet({**{host.name: host.ssh for host in targets.hosts}, **balancers}, emit)
+        self.held = Claim(targets, options, self.owner(), self.fleet)
         self.lease = Lease(run, targets.hosts, self.fleet)
         self.waves = Waves(run, targets, options, self.fleet, self.facts, self.lease, self.begin, mark)
 
     # ------------------------------------------------------------------ claim
 
-    def claim(self, over: str = "") -> None:
-        """Lock every host and read its truth; from then on show that we are alive. `over` names a run to take the locks from."""
+    def claim(self) -> None:
+        """Lock every host and read its truth; from then on show that we are alive."""
         self.begin("claim", "lock, facts")
-        self.facts.update(Claim(self.targets, self.options, self.owner(), self.fleet).take(over))
+        self.facts.update(self.held.take(self.resumes[-1] if self.resumes else ""))
         self.lease.start()
+
+    def give_back(self) -> None:
+        """Drop the locks after a claim that led to nothing."""
+        if self.facts:
+            self.lease.stop()
+            self.held.give_back()
 
     def owner(self) -> dict[str, Any]:
         """Describe this run, so that another person on another machine can see what it was about, and finish it."""
         options = {key: value for key, value in asdict(self.options).items() if value}
         return {
             "run": self.id, "who": getpass.getuser(), "from": socket.gethostname(), **ownership.here(), "at": int(time.time()),
-            "ci": os.environ.get("CI_JOB_URL") or _github_run(), "commit": self.commit, "hosts": sorted(self.hosts), **options,
+            "ci": os.environ.get("CI_JOB_URL") or _github_run(), "commit": self.commit, "hosts": sorted(self.hosts),
+            "resumes": list(self.resumes), **options,
         }
 
     # ------------------------------------------------------------------ build
 
-    def build(self) -> None:
-        """Fetch, check out and build one new release on every host; none is switched if one of them fails."""
-        self.release = plan.next_release(self.facts.values(), self.commit)
+    def build(self, only: Collection[str] | None = None) -> None:
+        """Fetch, check out and build one release on every host, or on those named; no host is switched if one of them fails."""
+        self.refuse_unknown_migration()
+        names = self.hosts if only is None else only
+        self.release = self.release or plan.next_release(self.facts.values(), self.commit)
+        if not names:
+            return
         self.begin("build", self.release)
-        outcomes = self.fleet.each("build", {name: self.build_steps(host) for name, host in self.hosts.items()})
+        outcomes = self.fleet.each("build", {name: self.build_steps(self.hosts[name]) for name in names})
         bad = {name: outcome for name, outcome in outcomes.items() if not outcome.ok}
         if bad:
             self.fleet.each("build", {name: [Step("discard", releases.discard(self.hosts[name].app.root, self.release))] for name in bad})
@@ -88,6 +102,7 @@ class Rollout:
         return [
             Step("own", lock.enter(app.root, self.id, f"build {release}")),
             self.tools(host),
+            Step("discard", releases.discard(app.root, release)),
             Step("fetch", releases.fetch(app.root, app.repo, self.commit)),
             Step("check out", releases.check_out(app.root, release, self.commit)),
             Step("link shared", releases.link_shared(app.root, release, "file", app.shared_files)),
@@ -104,11 +119,21 @@ class Rollout:
 
     # ------------------------------------------------------------------ migrate
 
-    def migrate(self) -> None:
-        """Run the migration once, on the first host that has one, from the new release."""
+    def migrate(self, again: bool = False) -> None:
+        """Run the migration of the release once, on the first host that has one; what was begun before is begun again only if told."""
+        self.refuse_unknown_migration()
         host = next((host for host in self.hosts.values() if host.app.migrate), None)
         if host is None:
             return
+        known = plan.migrated(self.facts, self.release)
+        if known == "done" and not again:
+            self.begin("migrate", f"{self.release} is migrated already; not done again")
+            return
+        if known and not again:
+            raise RunFailed(
+                f"the migration of {self.release} {known} before, and is not begun again by itself. No host was switched.\n"
+                f"Mend the database, then:  fab migrate --again --release {self.release} --hosts {self.targets.selector}"
+            )
         self.begin("migrate", f"{host.app.migrate} on {host.name}")
         work = {"release": self.release, "command": host.app.migrate, "env_file": host.app.processes[0].env_file}
         before = [Step("own", lock.enter(host.app.root, self.id, f"migrate {self.release}")), self.tools(host)]
@@ -121,6 +146,33 @@ class Rollout:
             outcome.tail = [end["why"], *end["lines"]]
             stays = "No host was switched. What the migration changed before it failed stays."
             raise RunFailed(self.told("migrate", {host.name: outcome}, stays))
+
+    def refuse_unknown_migration(self) -> None:
+        """Go no further while nobody knows whether an earlier migration was applied."""
+        if not (unknown := plan.unknown_migrations(self.facts)):
+            return
+        lines = [
+            f"{name}: whether the migration of {release} (run {run}) was applied is UNKNOWN: it ended without a word"
+            for name, runs in unknown.items() for run, release in runs.items()
+        ]
+        hosts = ",".join(unknown)
+        raise Unsettled("\n".join([
+            *lines, "No host was switched. Look at the database, and say what you found:",
+            f"Next:  fab migrate --resolved done --hosts {hosts}   or   fab migrate --resolved failed --hosts {hosts}",
+        ]))
+
+    def resolve_migration(self, outcome: str) -> None:
+        """Write down what a person found out about migrations whose outcome was unknown."""
+        unknown = plan.unknown_migrations(self.facts)
+        if not unknown:
+            raise UsageError(f"{self.targets.selector}: no migration has an unknown outcome; nothing was changed")
+        event = {"event": {"done": "done", "failed": "broken"}[outcome], "at": int(time.time() * 1000), "resolved_by": getpass.getuser()}
+        outcomes = self.fleet.each("migrate", {
+            name: [Step("resolve", journal.settle_migration(self.hosts[name].app.root, run, event)) for run in runs]
+            for name, runs in unknown.items()
+        })
+        if bad := {name: outcome for name, outcome in outcomes.items() if not outcome.ok}:
+            raise RunFailed(self.told("migrate", bad, "It could not be written down."))
 
     # ------------------------------------------------------------------ which release
 

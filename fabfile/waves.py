@@ -8,7 +8,7 @@ failed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from . import plan, probe
@@ -60,13 +60,14 @@ class Waves:
         self.turns = {group.balancer.host: threading.Lock() for group in targets.groups if group.balancer}
 
     def reload(self, release: Mapping[str, str | None]) -> None:
-        """Reload every host to its release, in waves; groups side by side unless told otherwise. Raise if one failed."""
+        """Reload these hosts, each to its release, in waves; groups side by side unless told otherwise. Raise if one failed."""
         self.begin("reload", ", ".join(sorted({each or "" for each in release.values()})))
         groups = {group.name: group for group in self.targets.groups}
 
         def in_waves(name: str) -> None:
             group = groups[name]
-            for wave in plan.waves(group.hosts, self.options.max_parallel or group.update.max_parallel):
+            hosts = [host for host in group.hosts if host.name in release]
+            for wave in plan.waves(hosts, self.options.max_parallel or group.update.max_parallel):
                 self.wave(group, wave, release)
 
         if self.options.one_group_at_a_time:
@@ -101,7 +102,7 @@ class Waves:
             group.balancer, host.server, group.update.drain_timeout, self.id, plan.hold(group, host, self.facts[host.name])))
         with self.turns[group.balancer.host]:
             outcome = self.balance(group.balancer, host, drain)
-        if not outcome.ok and self.options.verb == "rollback":
+        if not outcome.ok and self.options.leads_back:
             # What hangs may hang because of the release that has to go: the gate alone must do. The script has put it back.
             return self.drive(group, host, release, run, drained=False, bad=bad)
         if not outcome.ok:
@@ -141,6 +142,17 @@ class Waves:
             end.state = "unseen" if end.state == "new" else "unknown"
         return end
 
+    def mend(self, names: Container[str]) -> None:
+        """Put back into rotation what a dead run had drained of these hosts."""
+        for group in self.targets.groups:
+            for host in group.hosts:
+                if group.balancer is None or host.name not in names:
+                    continue
+                runs = bool(self.facts[host.name]["processes"])
+                outcome = self.balance(group.balancer, host, Step("mend", balancer.mend(group.balancer, host.server, runs)))
+                if not outcome.ok:
+                    raise Unsettled(f"{host.name} could not be put back into rotation: {outcome.last_words}")
+
     def probed(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
         """See the new release answer through the balancer, as a client would."""
         if end.state != "new" or not front.url:
@@ -158,7 +170,7 @@ class Waves:
         outcome = self.fleet.run(step.name, name, [step])
         if outcome.code is None and self.fleet.reopen(name):  # both orders may be given twice
             outcome = self.fleet.run(step.name, name, [step])
-        said = outcome.last("drained", "alone", "maintenance", "restored") or {"event": "failed"}
+        said = outcome.last("drained", "alone", "maintenance", "restored") or {"event": "nothing"}
         self.fleet.emit(step.name, host.name, {"event": step.name, "ok": outcome.ok, "said": said["event"], "seconds": outcome.seconds})
         return outcome
 
@@ -173,7 +185,7 @@ class Waves:
 
     def goes_back(self, name: str) -> bool:
         update = self.groups[name].update
-        if self.options.verb == "rollback":
+        if self.options.leads_back:
             return False  # the way back from it would lead to what had to be left
         return update.auto_revert and update.on_failure == "rollback_all" and self.reloaded[name].was is not None
 

@@ -29,8 +29,9 @@ FLOORS = (
     ("the hold on the hosts", {"claim", "lease"}),
     ("the waves", {"waves"}),
     ("the run", {"rollout", "look"}),
+    ("its recovery", {"recovery"}),
     ("the wiring", {"cli"}),
-    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "ops"}),
+    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops"}),
     ("the door", {""}),
 )
 FLOOR = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms if room != "+"}

@@ -115,6 +115,10 @@ restore() { # socket backend server limit-seconds run
     done
     say '{"event":"restored"}'
 }
+mend() { # socket backend server limit-seconds; puts back what a run drained that is gone: its host is ours now
+    by=$(cat "$drained_dir/$2.$3" 2>/dev/null || true)
+    [ -z "$by" ] || restore "$1" "$2" "$3" "$4" "$by"
+}
 rotation() { # socket backend
     haproxy "$1" "show stat" | awk -F, -v b="$2" '$1 == b && $2 != "FRONTEND" && $2 != "BACKEND" { print $2, $5, $18 }' |
         while read -r name sessions status; do
@@ -140,6 +144,11 @@ def drain(balancer: Balancer, server: str, limit: float, run: str, hold: float) 
 def restore(balancer: Balancer, server: str, run: str, runs: bool = True) -> Shell:
     """Put the server back into rotation and wait until HAProxy calls it up, unless nothing runs there."""
     return call("restore", path(balancer.socket), cmd(balancer.backend, server, RESTORE_LIMIT if runs else 0, run))
+
+
+def mend(balancer: Balancer, server: str, runs: bool = True) -> Shell:
+    """Put the server back into rotation if a run had drained it; what a person took out stays out."""
+    return call("mend", path(balancer.socket), cmd(balancer.backend, server, RESTORE_LIMIT if runs else 0))
 
 
 def beat(run: str) -> Shell:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .shell import Shell, call, cmd, path
 
 # Each lock has one owner, its run. Only who has made the directory `lock.gone.RUN` may replace or remove the lock of RUN, so
@@ -92,10 +94,15 @@ drop_lock() { # root run
 show_lock() { # root
     if [ -d "$1/.gapless/lock" ]; then tell_held "$1"; else say '{"event":"free"}'; fi
 }
-tell_past() { # root run; how far its driver came here
-    journal=$1/.gapless/runs/$2/driver.jsonl
-    began=$(grep '^{"event":"begin"' "$journal" 2>/dev/null | head -n 1)
-    ended=$(grep -E '^\{"event":"(done|reverted|broken)".*\}$' "$journal" 2>/dev/null | tail -n 1)
+tell_past() { # root run...; how far their driver came here: the first beginning, the last end
+    root=$1 began='' ended=''; shift
+    for run; do
+        journal=$root/.gapless/runs/$run/driver.jsonl
+        [ -f "$journal" ] || continue
+        began=${began:-$(grep '^{"event":"begin".*}$' "$journal" | head -n 1)}
+        ended=$(grep -E '^\{"event":"(done|reverted|broken)".*\}$' "$journal" | tail -n 1)
+    done
+    set -- "$root"
     working=$(living_work "$1" >/dev/null && echo true || echo false)
     say "{\"event\":\"past\",\"began\":${began:-null},\"ended\":${ended:-null},\"working\":$working}"
 }
@@ -136,6 +143,6 @@ def show(root: str) -> Shell:
     return call("show_lock", path(root))
 
 
-def past(root: str, run: str) -> Shell:
-    """Say how far a run's driver came on this host, and whether anything of an earlier run still works: event `past`."""
-    return call("tell_past", path(root), cmd(run))
+def past(root: str, runs: Iterable[str]) -> Shell:
+    """Say how far the driver of these runs came on this host, and whether anything of an earlier run still works: event `past`."""
+    return call("tell_past", path(root), cmd(*runs))

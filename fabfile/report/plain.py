@@ -14,6 +14,8 @@ from typing import Any
 
 from ..errors import safe
 
+HELD = 3  # exit code of a script that found the lock held
+
 
 class Plain:
     """Print events as they come, from whichever thread; a closed stdout never ends a deploy."""
@@ -81,6 +83,8 @@ def told(phase: str, host: str, data: Mapping[str, Any], verbose: bool) -> str:
         return ""  # the server's own host tells it
     if phase == "reload" and kind == "end" and data["code"] == 0:
         return ""  # the driver's own last word says how it ended
+    if phase == "claim" and kind == "end" and data["code"] == HELD:
+        return ""  # told by the event before it
     if phase == "finish" and kind == "end" and data["code"] == 0 and not verbose:
         return ""  # only what stayed undone is news
     if phase != "reload" and kind == "done":
@@ -110,6 +114,8 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "end": _end,
     "drain": _drain,
     "restore": lambda data: "back in rotation" if data["ok"] else "NOT back in rotation",
+    "mend": lambda data: ("was left drained, and is back in rotation" if data["said"] == "restored" else "") if data["ok"]
+        else "NOT back in rotation",
     "held": lambda data: "is locked",
     "start": lambda data: f"starts {data['name']}, {data['instances']} workers",
     "worker": lambda data: f"worker {data['id']} open: {data['release']} (pid {data['pid']})" if data["state"] == "open" else "",

@@ -160,6 +160,36 @@ function releases(root) {
     });
 }
 
+/** Say whether the process that a pid file names still lives; the pid may have been given to another one since. */
+function isAtWork(file) {
+  const [pid, started] = (read(file) || '0 ').split(' ');
+  return Number(pid) > 0 && String(startOf(pid)) === started;
+}
+
+/** List the runs whose driver is at work on this host. */
+function driving(root) {
+  const runs = path.join(root, '.gapless', 'runs');
+  return attempt(() => fs.readdirSync(runs), []).filter((run) => isAtWork(path.join(runs, run, 'driver.pid')));
+}
+
+/** List the migrations that were begun on this host, oldest first: done, failed, at work, or unknown. */
+function migrations(root) {
+  const runs = path.join(root, '.gapless', 'runs');
+  return attempt(() => fs.readdirSync(runs), [])
+    .map((run) => migrationOf(path.join(runs, run), run))
+    .filter(Boolean)
+    .sort((a, b) => a.at - b.at);
+}
+
+function migrationOf(dir, run) {
+  const events = (read(path.join(dir, 'migrate.jsonl')) || '').split('\n').map((line) => attempt(() => JSON.parse(line))).filter(Boolean);
+  const began = events.find(({ event }) => event === 'begin');
+  const end = events.findLast(({ event }) => event === 'done' || event === 'broken');
+  if (!began) return null;
+  const outcome = end ? { done: 'done', broken: 'failed' }[end.event] : isAtWork(path.join(dir, 'migrate.pid')) ? 'at work' : 'unknown';
+  return { run, release: began.release, at: began.at, outcome };
+}
+
 /** List children of the daemon that stand in one of our releases but that PM2 no longer lists. */
 function strays(root, daemonPid, listed) {
   if (!daemonPid) return [];
@@ -209,11 +239,12 @@ async function facts(root, pm2Dir, names) {
   const answer = {
     node: process.versions.node, path: process.env.PATH, pm2: pm2Dir, version: pm2Version(pm2Dir),
     cpus: os.availableParallelism(), root, daemon: god,
-    current: current(root), releases: releases(root), processes: [], strays: [], trouble: null,
+    current: current(root), releases: releases(root), processes: [], strays: [], trouble: null, migrations: migrations(root), driving: driving(root),
     pinned: Object.keys((readJson(path.join(runDir(root), 'reload.json')) || {}).env_files || {}),
   };
   if (!god.pid) return answer;
-  const { restarts: settled = {} } = readJson(path.join(runDir(root), 'settled.json')) || {};
+  // While a driver is at work it is the one that restarts workers.
+  const { restarts: settled = {} } = (!answer.driving.length && readJson(path.join(runDir(root), 'settled.json'))) || {};
   try {
     const pm2 = await connect(pm2Dir);
     const all = await list(pm2, root);

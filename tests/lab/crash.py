@@ -1,0 +1,49 @@
+"""Run fab and kill it with -9 at a chosen boundary: python -m tests.lab.crash PHASE WHEN HOST VERB...
+
+WHEN is before, mid or after the script of that phase on that host; mid is the first word of the script that is not a step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from fabric.main import program
+
+from fabfile.fleet import Fleet
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(phase: str, when: str, host: str, *words: str) -> None:
+    run = Fleet.run
+
+    def dying(self: Fleet, at: str, name: str, steps: Any) -> Any:
+        if (at, name) != (phase, host):
+            return run(self, at, name, steps)
+        if when == "before":
+            die()
+        if when == "mid":
+            self.emit = heard(self.emit)
+        outcome = run(self, at, name, steps)
+        die()
+        return outcome
+
+    def heard(emit: Any) -> Any:
+        def listen(at: str, name: str, event: Mapping[str, Any]) -> None:
+            emit(at, name, event)
+            if (at, name) == (phase, host) and event["event"] not in ("step", "locked", "begin"):
+                die()
+        return listen
+
+    Fleet.run = dying  # type: ignore[method-assign]
+    program.run(["fab", *words])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
