@@ -46,6 +46,7 @@ groups:
       {migrate}
       shared: {{files: [.env]}}
       health: {{path: /health}}
+      {app}
 """
 
 
@@ -90,12 +91,13 @@ class Site:
         self.folder = folder
         self.configure()
 
-    def configure(self, *, settle: str = "1s", deadline: str = "6s", instances: int = 2, more: str = "", migrate: bool = True,
-                  name: str = "hosts.yaml") -> Path:
+    def configure(self, *, settle: str = "1s", deadline: str = "6s", instances: int = 2, more: str = "", app: str = "",
+                  migrate: bool = True, name: str = "hosts.yaml", ssh_config: Path | None = None) -> Path:
         """Write a hosts.yaml with these settings, and use it from now on."""
         self.inventory = self.folder / name
         self.inventory.write_text(HOSTS_YAML.format(
-            ssh_config=self.lab.ssh_config, port=urlsplit(self.lab.url).port, repo=self.lab.repo, settle=settle, deadline=deadline, instances=instances, more=more,
+            ssh_config=ssh_config or self.lab.ssh_config, port=urlsplit(self.lab.url).port, repo=self.lab.repo, settle=settle, deadline=deadline,
+            instances=instances, more=more, app=app,
             migrate="migrate: npx prisma migrate deploy" if migrate else "",
         ))
         return self.inventory
@@ -118,8 +120,9 @@ class Site:
     def command(self, tool: str, words: tuple[str, ...], hosts: str | None) -> list[str]:
         return [str(Path(sys.executable).parent / tool), *words, *(["--hosts", hosts] if hosts else [])]
 
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "GAPLESS_INVENTORY": str(self.inventory), "XDG_STATE_HOME": str(self.folder / "state")}
+    def environment(self, state: str = "state") -> dict[str, str]:
+        """Give a command its hosts.yaml and a place of ours for its logs."""
+        return {**os.environ, "GAPLESS_INVENTORY": str(self.inventory), "XDG_STATE_HOME": str(self.folder / state)}
 
     @contextlib.contextmanager
     def load(self, *, nest: bool = True, slow: int = 2, rate: int = 120) -> Iterator[load.Tally]:
