@@ -22,6 +22,9 @@ demo: venv  ## Deploy, break and save a local fleet under load (about 5 minutes)
 test: venv  ## Run every test, those on the real fleet too.
 	$(BIN)/python -m pytest
 
+faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 20 minutes).
+	$(BIN)/python -m pytest tests/faults -m faults --faults-table docs/faults.md
+
 check: venv  ## Lint and type-check.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -32,4 +35,4 @@ lab: venv  ## Bring the local fleet up and leave it: fab ... --hosts lab
 lab-down: venv  ## Take it down.
 	$(BIN)/python -m tests.lab down
 
-.PHONY: help venv demo test check lab lab-down
+.PHONY: help venv demo test faults check lab lab-down

@@ -1,0 +1,183 @@
+"""Play one case: load, a command, a fault at its moment, the last look, the same command again; all into one history."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests import load
+from tests.faults import checker, look
+from tests.faults.history import LINKS_EVERY, POOL_EVERY, History, Moment, read, sampled
+from tests.faults.typed import Typed
+from tests.lab.conftest import Done, Site
+from tests.lab.hosts import BALANCER
+
+MOMENT_WITHIN = 60.0   # seconds until the moment of a fault must have come
+ORPHANS_WITHIN = 10.0
+RATE, SLOW = 80, 2
+REFS = ("plain-cjs", "plain-v2")
+
+
+@dataclass
+class Result:
+    """Hold what a case came to: a row of the table, and what the checker found."""
+
+    name: str
+    words: list[str]
+    code: int | None
+    sent: int
+    lost: int
+    safe: float | None
+    end: str
+    broken: list[str]
+    excused: dict[str, str]
+    text: str
+
+
+@dataclass
+class Case:
+    """One fault, to be played once on the shared fleet."""
+
+    site: Site
+    folder: Path
+    name: str
+    codes: tuple[int, ...]
+    limit: float = 60.0
+    width: int = 1
+    hosts: list[str] = field(default_factory=list)
+    struck: list[str] = field(default_factory=lambda: ["lab1"])  # whom the fault hits: the time to safety is theirs
+    excused: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.history = History(self.folder / "history.jsonl")
+        self.hosts = self.hosts or self.site.lab.names
+        self.stack = contextlib.ExitStack()
+        self.words: list[str] = []
+
+    # ------------------------------------------------------------ playing
+
+    @contextlib.contextmanager
+    def playing(self, *words: str) -> Iterator[Typed]:
+        """Type the command under load; break what is to be broken inside the block. Look, and type it again, afterwards."""
+        self.words = list(words) if words else ["deploy", "--ref", self.other_ref()]
+        self.history.write(
+            "case", name=self.name, hosts=self.hosts, struck=self.struck, width=self.width, limit=self.limit, codes=self.codes, excused=self.excused,
+        )
+        lab = self.site.lab
+        self.before = {pid for host in (*lab.names, BALANCER) for pid in lab.pids(host)}
+        self.history.write("look", when="before", **look.fleet(self.site))
+        with self.watched():
+            self.typed = self.type(1)
+            try:
+                yield self.typed
+            finally:
+                self.typed.end()
+            self.last_look("after", self.leftovers())
+        self.again()
+
+    def type(self, number: int) -> Typed:
+        return Typed(self.history, [*self.words, "--hosts", ",".join(self.hosts)], self.site.environment(), number)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Have clients ask, and sample balancer and links, while the block runs."""
+        lab = self.site.lab
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(sampled(self.history, "pool", lambda: look.pool(lab), POOL_EVERY))
+            stack.enter_context(sampled(self.history, "links", lambda: look.links(lab), LINKS_EVERY))
+            stack.callback(lambda: self.tell_clients(tally))
+            tally = stack.enter_context(load.running(
+                lab.url, path="/", slow_path="/slow?ms=1000", post_path="/items", rate=RATE, slow=SLOW,
+            ))
+            time.sleep(1)
+            yield
+            time.sleep(1)
+
+    def tell_clients(self, tally: load.Tally) -> None:
+        """Write down what the clients saw, in our own time."""
+        shift = time.monotonic() - time.time()
+        lost = [{**failure, "at": round(tally.started + float(str(failure["at"])) + shift, 3)} for failure in tally.failures]
+        self.history.write("clients", sent=tally.total, lost=lost, versions=dict(tally.versions), longest_gap_ms=tally.longest_gap_ms)
+
+    @contextlib.contextmanager
+    def fault(self, fault: AbstractContextManager[Any], at: Moment, *, until: Moment | None = None, most: float = 60.0) -> Iterator[None]:
+        """
+        Break something at one moment and mend it at another, `most` seconds later at the latest.
+
+        Without `until` it lasts for `most`, or until the command ends, whichever comes first. The block runs while it is broken.
+        """
+        seen = self.history.wait(at, MOMENT_WITHIN, self.typed.since)
+        assert seen is not None, f"the moment of the fault never came:\n{self.text()}"
+        since = len(self.history.records)
+        self.history.write("fault", name=self.name)
+        with fault:
+            yield
+            self.last(until, most, since)
+        self.history.write("healed", name=self.name)
+
+    def last(self, until: Moment | None, most: float, since: int) -> None:
+        """Let the fault last."""
+        end = time.monotonic() + most
+        while time.monotonic() < end and not self.typed.over:
+            if self.history.wait(until or (lambda _: False), min(0.2, max(0.0, end - time.monotonic())), since):
+                return
+
+    # ------------------------------------------------------------ looking
+
+    def leftovers(self) -> dict[str, list[str]]:
+        """Give what we started on the hosts ten seconds to end, and name what did not."""
+        end = time.monotonic() + ORPHANS_WITHIN
+        while (found := look.strangers(self.site.lab, self.before)) and time.monotonic() < end:
+            time.sleep(0.3)
+        return found
+
+    def last_look(self, when: str, strangers: dict[str, list[str]]) -> None:
+        status = self.plain("status")
+        fleet = look.fleet(self.site)
+        self.history.write("look", when=when, **fleet, status={"code": status.code, "text": status.out}, strangers=strangers)
+
+    def again(self) -> None:
+        """Type the same command without the fault; a lock of the dead is removed first, by its id, as the tool says."""
+        for run in sorted({run for host in self.hosts if (run := look.lock(self.site.lab, host))}):
+            self.plain("unlock", "--id", run)
+        self.type(2).end()
+        self.last_look("again", {})
+
+    def plain(self, *words: str) -> Done:
+        return self.site.fab(*words, hosts=",".join(self.hosts))
+
+    def other_ref(self) -> str:
+        """Name a ref that is not what runs now: a deploy must have something to do."""
+        return REFS[self.site.next_turn() % len(REFS)]
+
+    def text(self) -> str:
+        return "\n".join(record["line"] for record in self.history.records if record["kind"] == "said")
+
+    # ------------------------------------------------------------ judging
+
+    def result(self) -> Result:
+        """Judge what was played, from the file alone."""
+        self.history.close()
+        records = read(self.history.file)
+        story = checker.Story(records)
+        clients = story.one("clients") or {"sent": 0, "lost": []}
+        return Result(
+            self.name, self.words, story.code, clients["sent"], len(clients["lost"]), checker.seconds_to_safety(records), self.end_state(story),
+            checker.judge(records), self.excused, story.text,
+        )
+
+    def end_state(self, story: checker.Story) -> str:
+        """Put into a word what the command left behind, before it was typed again."""
+        before, after = story.look("before"), story.look("after")
+        if not all(after["pool"].get(host, "").startswith("UP") for host in self.hosts):
+            out = [host for host in self.hosts if not after["pool"].get(host, "").startswith("UP")]
+            return f"{', '.join(out)} out of rotation"
+        moved = [host for host in self.hosts if after["hosts"][host]["release"] != before["hosts"][host]["release"]]
+        if moved and len(moved) < len(self.hosts):
+            return f"new on {', '.join(moved)}, old elsewhere"
+        return "all new" if moved else "all old"

@@ -1,0 +1,84 @@
+"""The fleet that all fault cases share, and the table that they fill."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults import table
+from tests.faults.case import REFS, Case, Result
+from tests.lab.conftest import Site
+from tests.lab.fleet import Lab
+from tests.lab.namespaces import allowed
+
+RESULTS = pytest.StashKey[list[Result]]()
+
+
+class Ground(Site):
+    """A site of tiny apps: no dependencies, no migration, a disk of its own for each host."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.turns = itertools.count()
+        super().__init__(lab, folder)
+
+    def configure(self, **settings: object) -> Path:
+        return super().configure(migrate=False, app="min_free_mb: 4", **settings)  # type: ignore[arg-type]
+
+    def next_turn(self) -> int:
+        return next(self.turns)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults-table", metavar="FILE", help="write the table of faults to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RESULTS] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    file = session.config.getoption("--faults-table")
+    if file and session.config.stash[RESULTS]:
+        Path(file).write_text(table.page(session.config.stash[RESULTS]))
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """Bring the fleet up, with the first release everywhere."""
+    disk = "48m" if allowed() else None
+    with Lab.up(f"f{os.getpid() % 10_000}", 3, disk=disk, bound=True) as lab:
+        ground = Ground(lab, tmp_path_factory.mktemp("faults"))
+        done = ground.fab("deploy", "--ref", REFS[0])
+        assert done.code == 0, done.out
+        ground.next_turn()
+        yield ground
+
+
+@pytest.fixture
+def fleet(ground: Ground) -> Iterator[Ground]:
+    """Give the fleet whole, and take it back whole: what one case breaks must not be the next one's fault."""
+    ground.configure()
+    yield ground
+    assert ground.locks() == []
+    assert ground.rotation() == set(ground.lab.names)
+
+
+@pytest.fixture
+def case(fleet: Ground, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Case]]:
+    """Make the case of a test; its history is judged when the test is over, by the one checker."""
+    made: list[Case] = []
+
+    def make(name: str, *codes: int, **settings: object) -> Case:
+        made.append(Case(fleet, tmp_path, name, codes, **settings))  # type: ignore[arg-type]
+        return made[0]
+
+    yield make
+    for each in made:
+        if each.words:
+            result = each.result()
+            request.config.stash[RESULTS].append(result)
+            assert result.broken == [], "\n".join([*result.broken, "", result.text, f"history: {each.history.file}"])
