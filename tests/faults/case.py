@@ -56,8 +56,8 @@ class Case:
     def __post_init__(self) -> None:
         self.history = History(self.folder / "history.jsonl")
         self.hosts = self.hosts or self.site.lab.names
-        self.stack = contextlib.ExitStack()
         self.words: list[str] = []
+        self.played = False
 
     # ------------------------------------------------------------ playing
 
@@ -79,6 +79,7 @@ class Case:
                 self.typed.end()
             self.last_look("after", self.leftovers())
         self.again()
+        self.played = True
 
     def type(self, number: int) -> Typed:
         return Typed(self.history, [*self.words, "--hosts", ",".join(self.hosts)], self.site.environment(), number)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from tests.faults.history import Record
@@ -263,7 +264,7 @@ def seconds_to_safety(records: list[Record]) -> float | None:
 
 
 def pairs(records: list[Record]) -> list[tuple[Record, Record]]:
-    return list(zip(records, records[1:], strict=False))
+    return list(pairwise(records))
 
 
 def of(sample: Record, hosts: list[str]) -> list[Any]:

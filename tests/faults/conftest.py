@@ -78,7 +78,7 @@ def case(fleet: Ground, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
 
     yield make
     for each in made:
-        if each.words:
+        if each.played:
             result = each.result()
             request.config.stash[RESULTS].append(result)
             assert result.broken == [], "\n".join([*result.broken, "", result.text, f"history: {each.history.file}"])

@@ -71,7 +71,7 @@ def said(text: str) -> Moment:
     return lambda record: record["kind"] == "said" and text in record["line"]
 
 
-def event(name: str, host: str | None = None, **fields: Any) -> Moment:
+def event(name: str, host: str | None = None, /, **fields: Any) -> Moment:
     """Match an event of the run's own log; `phase="build"` and the like narrow it."""
 
     def matches(record: Record) -> bool:
