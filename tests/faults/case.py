@@ -19,6 +19,7 @@ from tests.lab.hosts import BALANCER
 
 MOMENT_WITHIN = 60.0   # seconds until the moment of a fault must have come
 ORPHANS_WITHIN = 10.0
+CHECKS_WITHIN = 8.0
 RATE, SLOW = 80, 2
 REFS = ("plain-cjs", "plain-v2")
 
@@ -77,6 +78,7 @@ class Case:
                 yield self.typed
             finally:
                 self.typed.end()
+            self.recovered()
             self.last_look("after", self.leftovers())
         self.again()
         self.played = True
@@ -129,6 +131,12 @@ class Case:
                 return
 
     # ------------------------------------------------------------ looking
+
+    def recovered(self) -> None:
+        """Give the balancer's checks time to see that a host has come back: a fault that has just been mended is not our doing."""
+        end = time.monotonic() + CHECKS_WITHIN
+        while any(status.startswith("DOWN") for status in look.pool(self.site.lab).values()) and time.monotonic() < end:
+            time.sleep(0.2)
 
     def leftovers(self) -> dict[str, list[str]]:
         """Give what we started on the hosts ten seconds to end, and name what did not."""

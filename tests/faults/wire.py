@@ -87,4 +87,5 @@ class Wire:
                 time.sleep(self.delay)
                 sink.sendall(data)
         with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
+            if sink in self._open:  # else it is to end by RST, and an orderly end would come before that
+                sink.shutdown(socket.SHUT_WR)
