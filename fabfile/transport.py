@@ -65,7 +65,8 @@ class Outcome:
     @property
     def last_words(self) -> str:
         """Give the last lines that were printed, in one, or where it stood."""
-        return "; ".join(self.tail[-3:]) or f"exit code {self.code} in {self.step}"
+        end = "nothing more was heard" if self.code is None else f"exit code {self.code}"
+        return "; ".join(self.tail[-3:]) or f"{end} in {self.step or 'the start'}"
 
     def last(self, *names: str) -> dict[str, Any] | None:
         """Return the last event with one of these names."""

@@ -290,6 +290,11 @@ def test_a_shell_that_was_killed_leaves_the_outcome_unknown(ground, opened):
 # ---------------------------------------------------------------------- the link
 
 
+def test_an_outcome_that_is_unknown_names_no_exit_code():
+    assert Outcome(code=3, step="npm ci").last_words == "exit code 3 in npm ci"
+    assert Outcome(code=None, step="driver").last_words == "nothing more was heard in driver"
+
+
 def test_one_login_serves_the_whole_run(ground):
     before = ground.sshd.logins()
     fleet = Fleet({name: ground.ssh() for name in ("web1", "web2", "web3")}, lambda *_: None)
