@@ -18,8 +18,9 @@ age() { # file; seconds since it was touched, which works on a full disk too
     echo $(($(date +%s) - touched))
 }
 tell_held() { # root
-    phase=$(head -n 1 "$1/.gapless/lock/phase" 2>/dev/null | tr -cd 'A-Za-z0-9 -')
-    say "{\"event\":\"held\",\"owner\":$(lock_owner "$1"),\"phase\":\"$phase\",\"quiet\":$(age "$1/.gapless/lock/beat")}"
+    phase=$(head -n 1 "$1/.gapless/lock/phase" 2>/dev/null | tr -cd 'A-Za-z0-9 -') quiet=0
+    [ ! -e "$1/.gapless/lock/beat" ] || quiet=$(age "$1/.gapless/lock/beat") # who never beat is not known to be silent
+    say "{\"event\":\"held\",\"owner\":$(lock_owner "$1"),\"phase\":\"$phase\",\"quiet\":$quiet}"
 }
 living_work() { # root; names a driver or a migration that outlived its deployer
     for file in "$1"/.gapless/runs/*/*.pid; do
@@ -81,15 +82,18 @@ beat() { # root run
     if is_owner "$1" "$2"; then touch "$1/.gapless/lock/beat"; fi
 }
 drop_lock() { # root run
-    is_owner "$1" "$2" || return 0
-    turn=$1/.gapless/lock.gone.$2
-    if ! mkdir "$turn" 2>/dev/null; then
+    turn=$1/.gapless/lock.gone.$2 tries=0
+    while is_owner "$1" "$2"; do
+        if mkdir "$turn" 2>/dev/null; then
+            ! is_owner "$1" "$2" || mv "$1/.gapless/lock" "$turn/lock"
+            rm -rf "$turn"
+            return
+        fi
         [ ! -d "$turn" ] || return 0 # somebody is replacing it just now
-        mv "$1/.gapless/lock" "$turn" && rm -rf "$turn" # out of inodes
-        return
-    fi
-    ! is_owner "$1" "$2" || mv "$1/.gapless/lock" "$turn/lock"
-    rm -rf "$turn"
+        tries=$((tries + 1))
+        [ $tries -lt 5 ] || { rm -rf "$1/.gapless/lock"; return; } # out of inodes: nobody can be replacing it
+        sleep 0.1
+    done
 }
 show_lock() { # root
     if [ -d "$1/.gapless/lock" ]; then tell_held "$1"; else say '{"event":"free"}'; fi

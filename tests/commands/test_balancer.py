@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -252,3 +253,72 @@ def test_rotation_tells_every_server(one, lb):
     ran = one.run(Step("rotation", balancer.rotation(lb.values())))
     told = {event["name"]: (event["sessions"], event["status"]) for event in ran.events if event["event"] == "server"}
     assert told == {"web1": (0, "DRAIN"), "web2": (0, "UP")}
+
+
+# ---------------------------------------------------------------- a deployer that vanished
+
+
+def test_a_server_whose_deployer_vanished_comes_back(sh, lb, until):
+    assert sh.run(drain(lb, hold=1)).heard("drained")
+    assert lb.status("web1") == "DRAIN"
+    assert until(lambda: lb.status("web1") == "UP", 10)
+    assert until(lambda: not list((sh.home / ".gapless/drained").iterdir()))
+
+
+def test_as_long_as_its_deployer_is_heard_of_it_stays_out(one, lb, until):
+    assert one.run(drain(lb, hold=3)).heard("drained")
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        assert one.run(Step("beat", balancer.beat("r2")), Step("beat", balancer.beat("r1"))).code == 0
+        assert lb.status("web1") == "DRAIN"
+        time.sleep(0.3)
+    assert until(lambda: lb.status("web1") == "UP", 10)
+
+
+def test_a_broken_server_is_not_put_back(one, lb, until):
+    assert one.run(drain(lb, hold=1)).heard("drained")
+    lb.web1.stop()
+    time.sleep(6)
+    assert "UP" not in lb.status("web1")
+    assert [file.name for file in (one.home / ".gapless/drained").iterdir()] == ["api.web1"]
+    lb.web1.start()
+    assert until(lambda: lb.status("web1") == "UP", 10)
+
+
+def test_the_timer_ends_when_the_server_is_restored(one, lb, until):
+    assert one.run(drain(lb, hold=60)).heard("drained")
+    assert until(lambda: timers(one.home))
+    assert one.run(restore(lb)).heard("restored")
+    assert until(lambda: not timers(one.home), 6)
+
+
+def timers(home: Path) -> list[int]:
+    """List the processes of ours that still stand in this home."""
+    found = []
+    for place in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if place.name.isdigit() and os.readlink(place / "cwd") == str(home):
+                found.append(int(place.name))
+    return found
+
+
+def test_a_deployer_that_comes_back_late_restores_nothing_of_its_successor(one, lb):
+    assert one.run(drain(lb)).heard("drained")
+    assert one.run(drain(lb, run="r2")).heard("drained")
+    ran = one.run(restore(lb))
+    assert (ran.code, "was drained by run r2 since" in ran.text, lb.status("web1")) == (1, True, "DRAIN")
+    assert one.run(restore(lb, run="r2")).heard("restored")
+
+
+def test_what_a_dead_run_drained_is_mended_and_nothing_else(one, lb):
+    def mend(server: str) -> Step:
+        return Step("mend", balancer.mend(lb.values(), server))
+
+    lb.ask("set server api/web2 state drain")
+    assert not one.run(mend("web2")).heard("restored")
+    assert one.run(drain(lb, "web2")).heard("maintenance")
+    assert lb.status("web2") == "DRAIN"
+    lb.ask("set server api/web2 state ready")
+    assert one.run(drain(lb)).heard("drained")
+    assert one.run(mend("web1")).heard("restored")
+    assert lb.status("web1") == "UP"

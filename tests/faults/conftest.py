@@ -26,7 +26,7 @@ class Ground(Site):
         super().__init__(lab, folder)
 
     def configure(self, **settings: object) -> Path:
-        return super().configure(migrate=False, app="min_free_mb: 4", **settings)  # type: ignore[arg-type]
+        return super().configure(migrate="", app="min_free_mb: 4", **settings)  # type: ignore[arg-type]
 
     def next_turn(self) -> int:
         return next(self.turns)

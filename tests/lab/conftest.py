@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests import load
+from tests.lab import loopback
 from tests.lab.fleet import Lab
 from tests.lab.repo import RELEASES
 
@@ -92,13 +93,13 @@ class Site:
         self.configure()
 
     def configure(self, *, settle: str = "1s", deadline: str = "6s", instances: int = 2, more: str = "", app: str = "",
-                  migrate: bool = True, name: str = "hosts.yaml", ssh_config: Path | None = None) -> Path:
+                  migrate: str = "npx prisma migrate deploy", name: str = "hosts.yaml", ssh_config: Path | None = None) -> Path:
         """Write a hosts.yaml with these settings, and use it from now on."""
         self.inventory = self.folder / name
         self.inventory.write_text(HOSTS_YAML.format(
             ssh_config=ssh_config or self.lab.ssh_config, port=urlsplit(self.lab.url).port, repo=self.lab.repo, settle=settle, deadline=deadline,
             instances=instances, more=more, app=app,
-            migrate="migrate: npx prisma migrate deploy" if migrate else "",
+            migrate=f"migrate: {migrate}" if migrate else "",
         ))
         return self.inventory
 
@@ -151,6 +152,19 @@ class Site:
         """List the release directories that living processes stand in."""
         script = "for p in /proc/[0-9]*; do readlink $p/cwd; done 2>/dev/null | grep /releases/ || true"
         return sorted(Path(line).name for line in self.lab.run(host, script).stdout.split())
+
+    def commanded(self, host: str, word: bytes) -> list[int]:
+        """List the processes of a host whose command line holds this word."""
+        return [pid for pid in self.lab.pids(host) if word in self.command_line(pid)]
+
+    @staticmethod
+    def command_line(pid: int) -> bytes:
+        return loopback.command_line(pid)
+
+    def releases(self, host: str, good: bool = False) -> list[str]:
+        """List the releases on a host, or those that were once healthy."""
+        listed = "ls -d ~/shop/releases/*/.gapless-stable" if good else "ls -d ~/shop/releases/*/.gapless.json"
+        return [Path(line).parent.name for line in self.lab.run(host, listed).stdout.split()]
 
     def locks(self) -> list[str]:
         return [host for host in self.lab.names if self.lab.run(host, "test -e ~/shop/.gapless/lock", check=False).returncode == 0]

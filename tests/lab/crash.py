@@ -15,6 +15,8 @@ from fabric.main import program
 
 from fabfile.fleet import Fleet
 
+KILLED = -signal.SIGKILL
+
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,90 @@
+"""The deployer dies; another command, from anywhere, finishes what it began or takes it back, and nothing is done twice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.lab.conftest import Site
+from tests.lab.crash import KILLED
+from tests.lab.making import CHECKOUT
+from tests.lab.test_deploy import links, lost_nothing, untouched
+
+pytestmark = pytest.mark.lab
+
+
+def killed(site: Site, phase: str, when: str, host: str, *words: str) -> None:
+    """Type a command that is killed with -9 at this boundary."""
+    command = [sys.executable, "-m", "tests.lab.crash", phase, when, host, *words, "--hosts", "lab"]
+    done = subprocess.run(command, cwd=CHECKOUT, env=site.environment(), capture_output=True, text=True, timeout=120, check=False)
+    print(done.stdout)
+    assert done.returncode == KILLED, done.stderr
+
+
+def test_a_rolling_reload_whose_deployer_was_killed_is_resumed(site: Site) -> None:
+    before = links(site)
+    with site.load() as tally:
+        killed(site, "reload", "mid", "lab2", "rolling")
+        status, other = site.fab("status"), site.fab("deploy", "--ref", "v2")
+        pids = set(site.lab.pids("lab1"))
+        resumed = site.fab("resume")
+    lost_nothing(tally)
+    assert status.code == 5, status.out
+    assert "began a rolling, in reload" in status.out
+    assert "Next:  fab resume --hosts lab  finishes it   or   fab abort --hosts lab  takes it back" in status.out
+    assert other.code == 3, other.out
+    assert resumed.code == 0, resumed.out
+    assert "lab2     was left drained, and is back in rotation" in resumed.out
+    assert "lab3     back in rotation" in resumed.out
+    assert pids <= set(site.lab.pids("lab1"))  # its turn was over: not reloaded twice
+    untouched(site, before)
+    nothing = site.fab("resume")
+    assert (nothing.code, "no run was left unfinished" in nothing.out) == (2, True), nothing.out
+
+
+def test_a_change_whose_deployer_was_killed_is_taken_back(site: Site) -> None:
+    before = links(site)
+    other = next(release for release in site.releases("lab1", good=True) if release != before["lab1"])
+    with site.load() as tally:
+        killed(site, "restore", "before", "balancer lablb", "reload", "--to", other)
+        assert site.link("lab1") == other
+        aborted = site.fab("abort")
+    lost_nothing(tally)
+    assert aborted.code == 0, aborted.out
+    assert "lab2  was not touched" in aborted.out
+    untouched(site, before)
+
+
+def test_what_died_in_the_build_is_simply_followed_by_the_next(site: Site) -> None:
+    before = links(site)
+    killed(site, "claim", "after", "lab2", "rolling")
+    done = site.fab("rolling")
+    assert done.code == 0, done.out
+    assert "which died with nothing in hand" in done.out
+    untouched(site, before)
+
+
+def test_a_migration_of_unknown_outcome_stops_everything_until_somebody_has_looked(site: Site) -> None:
+    before = links(site)
+    site.configure(migrate="exec sleep 4712")
+    migrating = site.begin("migrate", "--again", "--release", before["lab1"])
+    migrating.until("── migrate")
+    while not (found := site.commanded("lab1", b"4712")):
+        pass
+    wrapper = [pid for pid in site.commanded("lab1", b"migrate.cjs") if b"work" in site.command_line(pid)]
+    for pid in [*wrapper, *found]:
+        os.kill(pid, 9)
+    done = migrating.done()
+    assert (done.code, "Whether the migration ran is UNKNOWN" in done.out) == (5, True), done.out
+    site.configure()
+    stopped = site.fab("deploy", "--ref", "v2")
+    assert stopped.code == 5, stopped.out
+    assert f"lab1: whether the migration of {before['lab1']}" in stopped.out
+    assert "fab migrate --resolved done --hosts lab1" in stopped.out
+    assert site.fab("migrate", "--resolved", "done", hosts="lab1").code == 0
+    again = site.fab("migrate", "--release", before["lab1"])
+    assert (again.code, "is migrated already; not done again" in again.out) == (0, True), again.out
+    untouched(site, before)
