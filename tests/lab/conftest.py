@@ -161,10 +161,10 @@ class Site:
     def command_line(pid: int) -> bytes:
         return loopback.command_line(pid)
 
-    def releases(self, host: str, good: bool = False) -> list[str]:
-        """List the releases on a host, or those that were once healthy."""
-        listed = "ls -d ~/shop/releases/*/.gapless-stable" if good else "ls -d ~/shop/releases/*/.gapless.json"
-        return [Path(line).parent.name for line in self.lab.run(host, listed).stdout.split()]
+    def releases(self, host: str) -> list[str]:
+        """List the complete releases on a host that never proved bad."""
+        listed = "cd ~/shop/releases; for each in *; do [ -e $each/.gapless.json ] && [ ! -e $each/.gapless-bad ] && echo $each; done; true"
+        return self.lab.run(host, listed).stdout.split()
 
     def locks(self) -> list[str]:
         return [host for host in self.lab.names if self.lab.run(host, "test -e ~/shop/.gapless/lock", check=False).returncode == 0]
