@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import invoke
 
 from .errors import GaplessError, Interrupted, LockHeld, Unsettled, UsageError
+from .signals import Stop, stopped_by
 
 if TYPE_CHECKING:
     from .look import Look
@@ -182,8 +182,8 @@ def _rollout(chosen: Targets, options: Options, commit: str, verbose: bool, *, p
     except OSError as err:
         raise UsageError(f"{state_dir()}: no log can be kept there ({err.strerror}); set XDG_STATE_HOME to a place of yours") from None
     rollout = Rollout(run_id, chosen, options, commit, face, marks, resumes)
-    with _signals():
-        yield from _carry_out(rollout, face, marks, patience)
+    with stopped_by(partial(_leave, rollout, face)) as stop:
+        yield from _carry_out(rollout, face, marks, patience, stop)
 
 
 def _patience(wait: str) -> float:
@@ -214,7 +214,7 @@ def _claim(rollout: Rollout, face: Plain, patience: float) -> None:
             time.sleep(RETRY)
 
 
-def _carry_out(rollout: Rollout, face: Plain, marks: _Marks, patience: float) -> Iterator[Rollout]:
+def _carry_out(rollout: Rollout, face: Plain, marks: _Marks, patience: float, stop: Stop) -> Iterator[Rollout]:
     from .prober import BASELINE
 
     try:
@@ -224,33 +224,33 @@ def _carry_out(rollout: Rollout, face: Plain, marks: _Marks, patience: float) ->
     except KeyboardInterrupt:
         rollout.give_back()
         face.close()
-        raise Interrupted("interrupted while claiming; nothing was touched") from None
+        raise Interrupted("interrupted while claiming; nothing was touched", stop.code) from None
     except BaseException:
         rollout.give_back()
         face.close()
         raise
     error: BaseException | None = None
     try:
-        try:
-            yield rollout
-        except KeyboardInterrupt:
-            error = Interrupted("interrupted: what was in hand was finished or taken back, nothing new was begun")
-        except BaseException as err:
-            error = err
-        measured = _measure(rollout, prober, error)
-        error = _finish(rollout, measured, error)
-        _conclude(rollout, face, measured, error)
+        yield rollout
     except KeyboardInterrupt:
-        _leave(rollout, face)
+        error = Interrupted("interrupted: what was in hand was finished or taken back, nothing new was begun", stop.code)
+    except BaseException as err:
+        error = err
+    stop.ending = True
+    measured = _measure(rollout, prober, error)
+    error = _finish(rollout, measured, error)
+    _conclude(rollout, face, measured, error)
 
 
-def _leave(rollout: Rollout, face: Plain) -> None:
-    """Leave at once on the second Ctrl-C; the hosts' own drivers end what they have in hand."""
+def _leave(rollout: Rollout, face: Plain, code: int) -> None:
+    """Leave at once, from within a signal: the hosts' own drivers end what they have in hand, the locks say where it stood."""
     from .report import summary
 
-    face.say(summary.states(rollout.waves.told_states()))
-    face.say(f"left at once; locks stay. Next:  fab resume  or  fab abort  --hosts {rollout.targets.selector}")
-    os._exit(Interrupted.exit_code)
+    with suppress(Exception):  # it may have come in the middle of a print
+        face.say(summary.states(rollout.waves.told_states()))
+        face.say(f"left at once; what is in hand goes on by itself, the locks stay.\nNext:  fab resume --hosts {rollout.targets.selector}"
+                 f"   or   fab abort --hosts {rollout.targets.selector}")
+    os._exit(code)
 
 
 def _measure(rollout: Rollout, prober: Prober, error: BaseException | None) -> Report:
@@ -327,18 +327,3 @@ def _prober(rollout: Rollout) -> Prober:
     counted = max(1, sum(counts for _, _, counts, _ in asked))
     rate = Rate(keep_alive=max(2.0, 10.0 / counted), new=max(1.0, 5.0 / counted))
     return Prober([Target(name, url, counts, header) for name, url, counts, header in asked], rate)
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Treat SIGTERM and SIGHUP, which CI and a closed terminal send, as the first Ctrl-C."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

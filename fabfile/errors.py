@@ -9,7 +9,7 @@ GaplessError             exit code
 ├── RunFailed            1   it failed, and the fleet is safely on the old release
 ├── Unsettled            5   mixed or unknown; a human must look
 │   └── LockLost         5   another run took over while this one was frozen; it stopped
-└── Interrupted          130 stopped by a signal, and tidied
+└── Interrupted          130 stopped by Ctrl-C, and tidied; 143 by SIGTERM, 129 by SIGHUP
 """
 
 import re
@@ -30,8 +30,8 @@ class GaplessError(Exit):
 
     exit_code = 1
 
-    def __init__(self, message: str) -> None:
-        super().__init__(safe(message), code=self.exit_code)
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(safe(message), code=code or self.exit_code)
 
 
 class UsageError(GaplessError):

@@ -119,8 +119,7 @@ class Fleet:
         """
         Do the work for all names at once, one thread each; return results in the order of names.
 
-        On Ctrl-C: set `stopping`, so that nothing new begins, call `interrupted`, and wait for what is in hand. On a
-        second one leave at once.
+        On Ctrl-C: set `stopping`, so that nothing new begins, call `interrupted`, and wait for what is in hand.
         """
         names = list(names)
         if not names:

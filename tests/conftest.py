@@ -2,7 +2,7 @@
 
 import pytest
 
-FLEET = {"test_deploy.py", "test_interrupt.py", "test_preflight.py", "test_recovery.py", "test_secrets.py"}  # one lab for all of these
+LONGEST = ("test_deploy.py", "test_recovery.py", "test_interrupt.py", "test_preflight.py", "test_back.py", "test_trouble.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -10,9 +10,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each process of a parallel run whole files of what shares a fleet or a PM2; the longest first."""
-    for item in items:
-        shared = item.path.name in FLEET
-        if shared or item.path.parent.name in ("lab", "gate", "driver"):
-            item.add_marker(pytest.mark.xdist_group("fleet" if shared else f"{item.path.parent.name}-{item.path.stem}"))
-    items.sort(key=lambda item: item.path.name not in FLEET)
+    """Begin with the files that take longest: a parallel run hands out whole files, and ends when the last one does."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))

@@ -25,7 +25,7 @@ FLOORS = (
     ("what was meant", {"inventory", "source", "plan"}),
     ("what is", {"drift"}),
     ("one connection", {"transport"}),
-    ("the edges", {"fleet", "prober", "probe", "report", "report.plain", "report.summary"}),
+    ("the edges", {"signals", "fleet", "prober", "probe", "report", "report.plain", "report.summary"}),
     ("the hold on the hosts", {"claim", "lease"}),
     ("the waves", {"waves"}),
     ("the run", {"rollout", "look"}),

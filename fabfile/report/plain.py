@@ -24,7 +24,7 @@ class Plain:
         self.log = log
         self.verbose = verbose
         self.began = time.monotonic()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's last words may come in the middle of others
         log.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8")
 

@@ -38,7 +38,7 @@ def test_killed(case: Callable[..., Case], when: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
 @pytest.mark.parametrize("when", CALM)
 def test_interrupted(case: Callable[..., Case], when: str, number: signal.Signals) -> None:
-    play = case(f"{number.name} to fab {when}", 130, struck=["lab1", "lab2", "lab3"])
+    play = case(f"{number.name} to fab {when}", 128 + number, struck=["lab1", "lab2", "lab3"])
     with play.playing() as typed, play.fault(nemesis.signalled(typed.process, number), MOMENTS[when], most=0):
         pass
 
