@@ -23,7 +23,8 @@ test: venv  ## Run every test, those on the real fleet too.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 20 minutes).
-	$(BIN)/python -m pytest tests/faults -m faults --faults-table docs/faults.md
+	$(BIN)/python -m pytest tests/faults -m faults --basetemp .faults
+	$(BIN)/python -m tests.faults.table .faults >docs/faults.md
 
 check: venv  ## Lint and type-check.
 	$(BIN)/ruff check .

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tests import load
-from tests.faults import checker, look
-from tests.faults.history import LINKS_EVERY, POOL_EVERY, History, Moment, read, sampled
+from tests.faults import look
+from tests.faults.history import LINKS_EVERY, POOL_EVERY, History, Moment, sampled
 from tests.faults.typed import Typed
 from tests.lab.conftest import Done, Site
 from tests.lab.hosts import BALANCER
@@ -23,22 +23,6 @@ CHECKS_WITHIN = 8.0
 RATE, SLOW = 80, 2
 TIMER = 2  # processes of the timer that puts a drained server back: its shell and that shell's sleep
 REFS = ("plain-cjs", "plain-v2")
-
-
-@dataclass
-class Result:
-    """Hold what a case came to: a row of the table, and what the checker found."""
-
-    name: str
-    words: list[str]
-    code: int | None
-    sent: int
-    lost: int
-    safe: float | None
-    end: str
-    broken: list[str]
-    excused: dict[str, str]
-    text: str
 
 
 @dataclass
@@ -172,27 +156,3 @@ class Case:
 
     def text(self) -> str:
         return "\n".join(record["line"] for record in self.history.records if record["kind"] == "said")
-
-    # ------------------------------------------------------------ judging
-
-    def result(self) -> Result:
-        """Judge what was played, from the file alone."""
-        self.history.close()
-        records = read(self.history.file)
-        story = checker.Story(records)
-        clients = story.one("clients") or {"sent": 0, "lost": []}
-        return Result(
-            self.name, self.words, story.code, clients["sent"], len(clients["lost"]), checker.seconds_to_safety(records), self.end_state(story),
-            checker.judge(records), self.excused, story.text,
-        )
-
-    def end_state(self, story: checker.Story) -> str:
-        """Put into a word what the command left behind, before it was typed again."""
-        before, after = story.look("before"), story.look("after")
-        if not all(after["pool"].get(host, "").startswith("UP") for host in self.hosts):
-            out = [host for host in self.hosts if not after["pool"].get(host, "").startswith("UP")]
-            return f"{', '.join(out)} out of rotation"
-        moved = [host for host in self.hosts if after["hosts"][host]["release"] != before["hosts"][host]["release"]]
-        if moved and len(moved) < len(self.hosts):
-            return f"new on {', '.join(moved)}, old elsewhere"
-        return "all new" if moved else "all old"

@@ -1,4 +1,4 @@
-"""The fleet that all fault cases share, and the table that they fill."""
+"""The fleet that all fault cases share, and the checker at the end of each."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import table
-from tests.faults.case import REFS, Case, Result
+from tests.faults import checker
+from tests.faults.case import REFS, Case
+from tests.faults.history import read
 from tests.lab.conftest import Site
 from tests.lab.fleet import Lab
 from tests.lab.namespaces import allowed
-
-RESULTS = pytest.StashKey[list[Result]]()
 
 
 class Ground(Site):
@@ -30,20 +29,6 @@ class Ground(Site):
 
     def next_turn(self) -> int:
         return next(self.turns)
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults-table", metavar="FILE", help="write the table of faults to this file")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[RESULTS] = []
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    file = session.config.getoption("--faults-table")
-    if file and session.config.stash[RESULTS]:
-        Path(file).write_text(table.page(session.config.stash[RESULTS]))
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +53,7 @@ def fleet(ground: Ground) -> Iterator[Ground]:
 
 
 @pytest.fixture
-def case(fleet: Ground, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Case]]:
+def case(fleet: Ground, tmp_path: Path) -> Iterator[Callable[..., Case]]:
     """Make the case of a test; its history is judged when the test is over, by the one checker."""
     made: list[Case] = []
 
@@ -78,7 +63,7 @@ def case(fleet: Ground, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
 
     yield make
     for each in made:
+        each.history.close()
         if each.played:
-            result = each.result()
-            request.config.stash[RESULTS].append(result)
-            assert result.broken == [], "\n".join([*result.broken, "", result.text, f"history: {each.history.file}"])
+            broken = checker.judge(read(each.history.file))
+            assert broken == [], "\n".join([*broken, "", each.text(), f"history: {each.history.file}"])

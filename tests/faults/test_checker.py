@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults import checker
+from tests.faults import checker, table
 from tests.faults.history import Record
 
 HOSTS = ["lab1", "lab2"]
@@ -48,7 +48,7 @@ def story(code: int) -> list[Record]:
     records: list[Record] = [
         {"at": 0, "kind": "case", "name": "x", "hosts": HOSTS, "struck": ["lab1"], "width": 1, "limit": 60, "codes": [code], "excused": {}},
         look("before", OLD),
-        {"at": 1, "kind": "command", "number": 1},
+        {"at": 1, "kind": "command", "number": 1, "words": ["deploy"]},
         *({"at": 2, "kind": "said", "line": line, "number": 1} for line in lines),
         *samples(1, "UP", OLD), *samples(4, "DRAIN", NEW), *samples(6, "DRAIN", end), *samples(8, "UP", end),
         {"at": 5, "kind": "fault"},
@@ -211,3 +211,13 @@ def test_time_to_safety_is_counted_from_the_fault_on_the_hosts_it_struck() -> No
     assert checker.seconds_to_safety(records) is None
     find("case")["struck"] = ["lab2"]
     assert checker.seconds_to_safety(records) == 0.0
+
+
+def test_table_tells_what_it_cost_a_broken_promise_and_every_excuse() -> None:
+    good, bad = story(0), story(1)
+    find = finder(bad)
+    both(excuse("traffic"), loses(6), put("strangers", {"lab2": ["npm ci"]}, "look", when="after"), out_and_named)(find, bad)
+    page = table.page([checker.Story(good), checker.Story(bad)])
+    assert "| x | `deploy` | 1,000 | 0 | 3.0 s | all new | 0 |" in page
+    assert "| x **(broken promise)** | `deploy` | 1,000 | 1 | 3.0 s | lab1 out of rotation | 5 |" in page
+    assert "- x: because." in page

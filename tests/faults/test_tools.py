@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import nemesis, table
-from tests.faults.case import Result
+from tests.faults import nemesis
 from tests.faults.history import History, event, read, said, sampled
 from tests.faults.wire import Wire
 
@@ -119,12 +118,3 @@ def test_reset_wire_ends_what_is_open_and_refuses_until_healed(wire: Wire) -> No
     with talk(wire) as end:
         end.sendall(b"b")
         assert end.recv(1) == b"b"
-
-
-def test_table_tells_a_broken_promise_and_every_excuse() -> None:
-    good = Result("none", ["deploy"], 0, 1234, 0, 2.5, "all new", [], {}, "")
-    bad = Result("PM2 killed", ["rolling"], 5, 99, 7, None, "lab1 out of rotation", ["lock: x"], {"traffic": "its app dies with it"}, "")
-    page = table.page([good, bad])
-    assert "| none | `deploy` | 1,234 | 0 | 2.5 s | all new | 0 |" in page
-    assert "| PM2 killed **(broken promise)** | `rolling` | 99 | 7 | - | lab1 out of rotation | 5 |" in page
-    assert "- PM2 killed: its app dies with it." in page
