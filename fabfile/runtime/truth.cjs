@@ -58,7 +58,12 @@ function rpc(pm2, method, args, limit = RPC_LIMIT_MS) {
   const call = new Promise((resolve, reject) => {
     pm2.Client.executeRemote(method, args, (err, answer) => (err ? reject(asError(err)) : resolve(answer)));
   });
-  return limit === Infinity ? call : within(limit, `PM2's ${method}`, call);
+  return limit === Infinity ? call : within(limit, `PM2's ${method}`, call).catch(blame);
+}
+
+/** Say of a call that failed that nobody was there to answer it, if that is why. */
+function blame(err) {
+  throw daemon().pid ? err : new Error(`PM2's daemon has died: ${err.message}`);
 }
 
 const asError = (err) => (err instanceof Error ? err : new Error((err && (err.message || err.msg)) || JSON.stringify(err)));
