@@ -593,4 +593,4 @@ async function back(host, cause) {
   }
 }
 
-journal.ways(__filename, work);
+journal.ways(__filename, work, { event: 'reverted', untouched: true });

@@ -19,7 +19,6 @@ class Journal {
   constructor(script, root, run) {
     this.name = path.basename(script, '.cjs');
     this.dir = path.join(root, '.gapless', 'runs', run);
-    fs.mkdirSync(this.dir, { recursive: true, mode: 0o700 });
   }
 
   file(kind) {
@@ -46,12 +45,17 @@ class Journal {
   }
 }
 
-/** Start the work in a session of its own: a link that dies takes this process along, not that one. */
-function detach(journal, script, root, run) {
+/** Write what the work is to do; return the log that it prints to. All that a full disk can stop comes before the start. */
+function prepare(journal) {
+  fs.mkdirSync(journal.dir, { recursive: true, mode: 0o700 });
   fs.writeFileSync(journal.file('plan'), fs.readFileSync(0), { mode: 0o600 });
-  const log = fs.openSync(journal.file('log'), 'a', 0o600);
+  return fs.openSync(journal.file('log'), 'a', 0o600);
+}
+
+/** Start the work in a session of its own: a link that dies takes this process along, not that one. */
+function detach(journal, log, script, root, run) {
   const child = spawn(process.execPath, [script, 'work', root, run], { cwd: root, detached: true, stdio: ['ignore', log, log] });
-  tellPid(journal, child.pid);
+  truth.attempt(() => tellPid(journal, child.pid)); // it tells its own, too
   child.unref();
 }
 
@@ -90,8 +94,14 @@ function follow(journal) {
   advance();
 }
 
-/** Serve the ways in for `script`; `work(root, run, journal, plan)` is what it does. */
-function ways(script, work) {
+/** Say that the work could not even be started, in the words of its own final event; nothing was touched. */
+function refuse(journal, root, unstarted, err) {
+  const why = `the ${journal.name} could not be started: ${err.message}`;
+  print(JSON.stringify({ ...unstarted, why, lines: [], release: truth.current(root).release }));
+}
+
+/** Serve the ways in for `script`; `work(root, run, journal, plan)` is what it does, `unstarted` its final event if it can't begin. */
+function ways(script, work, unstarted) {
   const [verb, root, run] = process.argv.slice(2);
   const journal = new Journal(script, root, run);
   if (verb === 'work') {
@@ -104,7 +114,16 @@ function ways(script, work) {
       .finally(() => process.exit(0));
     return;
   }
-  if (verb === 'start') detach(journal, script, root, run);
+  if (verb === 'start') {
+    let log;
+    try {
+      log = prepare(journal);
+    } catch (err) {
+      refuse(journal, root, unstarted, err);
+      return;
+    }
+    detach(journal, log, script, root, run);
+  }
   follow(journal);
 }
 

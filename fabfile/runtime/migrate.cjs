@@ -35,4 +35,4 @@ async function work(root, run, log, plan) {
 
 const tail = (file) => fs.readFileSync(file, 'utf8').trimEnd().split('\n').slice(-TAIL);
 
-journal.ways(__filename, work);
+journal.ways(__filename, work, { event: 'broken' });

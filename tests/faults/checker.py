@@ -110,10 +110,10 @@ def capacity(story: Story) -> Iterator[str]:
 
 def rotation(story: Story) -> Iterator[str]:
     """Leave every host in rotation, or name it as out in the report and in status."""
-    after = story.look("after")
+    before, after = story.look("before"), story.look("after")
     for host in story.hosts:
         status = after["pool"].get(host, "unknown")
-        if status.startswith("UP"):
+        if status.startswith("UP") or before["hosts"][host]["is"] == "absent":
             continue
         if not story.status_says(host, "OUT", "DOWN", "?"):
             yield f"{host} is {status} at the balancer, and status does not say so"
@@ -126,14 +126,14 @@ def named_out(story: Story, host: str) -> bool:
 
 
 def link(story: Story) -> Iterator[str]:
-    """Have `current` be absent or lead to a complete release, at every instant."""
-    had = set()
-    for sample in story.all("links"):
-        for host, seen in (sample["value"] or {}).items():
-            if seen["is"] == "complete":
-                had.add(host)
-            elif seen["is"] != "absent" or host in had:
-                yield f"{host}: current is {seen['is']} ({seen['release']}) at {sample['at']}"
+    """Have `current` lead to a complete release at every instant; a host that had none before may be without one."""
+    before = story.look("before")["hosts"]
+    for host in story.hosts:
+        fine = {"complete", before[host]["is"]} & {"complete", "absent"}
+        wrong = [(sample["at"], seen) for sample in story.all("links") if (seen := (sample["value"] or {}).get(host)) and seen["is"] not in fine]
+        if wrong:
+            at, seen = wrong[0]
+            yield f"{host}: current is {seen['is']} ({seen['release']}) at {at}, and in {len(wrong)} samples in all"
 
 
 def truth(story: Story) -> Iterator[str]:
@@ -176,10 +176,10 @@ def converge(story: Story) -> Iterator[str]:
         yield f"the same command again, without the fault, exits {code}"
         return
     again = story.look("again")
-    releases = {now["release"] for now in again["hosts"].values()}
-    if len(releases) != 1:
-        yield f"after the same command again the hosts are on {sorted(map(str, releases))}"
-    for host, now in again["hosts"].items():
+    hosts = {host: again["hosts"][host] for host in story.hosts}
+    if len({now["release"] for now in hosts.values()}) != 1:
+        yield f"after the same command again the hosts are on {sorted({str(now['release']) for now in hosts.values()})}"
+    for host, now in hosts.items():
         if set(now["runs"]) != {now["release"]} or now["lock"] or not again["pool"].get(host, "").startswith("UP"):
             yield f"after the same command again {host} is {now}, {again['pool'].get(host)} at the balancer"
     if again["status"]["code"] != 0:

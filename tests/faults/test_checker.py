@@ -117,6 +117,19 @@ def test_host_that_is_out_and_named_is_no_broken_promise() -> None:
     assert judged(1, out_and_named) == []
 
 
+def test_host_that_never_had_a_release_may_be_left_without_one_and_down() -> None:
+    def first(find: Callable[..., Record], records: list[Record]) -> None:
+        nothing = {"is": "absent", "release": None, "runs": [], "lock": None}
+        for when in ("before", "after"):
+            find("look", when=when)["hosts"]["lab2"] = nothing
+            find("look", when=when)["pool"]["lab2"] = "DOWN"
+        for sample in records:
+            if sample["kind"] == "links":
+                sample["value"]["lab2"] = {"is": "absent", "release": None}
+
+    assert judged(1, first) == []
+
+
 def unsaid_lock(find: Callable[..., Record], _: object) -> None:
     find("look", when="after")["hosts"]["lab2"]["lock"] = "run-7"
 

@@ -25,9 +25,10 @@ def test_daemon_killed_before_the_start(case: Callable[..., Case], fleet: Ground
 
 
 def test_daemon_killed_in_reload(case: Callable[..., Case], fleet: Ground) -> None:
-    play = case("PM2's daemon killed in the reload of its host, which is drained", 5, limit=120)
-    with play.playing(), play.fault(nemesis.daemon_killed(fleet.lab, "lab1"), event("settle", "lab1")):
+    play = case("PM2's daemon killed in the reload of its host, which is drained", 5, limit=170)
+    with play.playing(), play.fault(nemesis.daemon_killed(fleet.lab, "lab1"), event("settle", "lab1"), most=175):
         pass
+    assert "PM2's daemon has died" in play.text()
 
 
 def test_daemon_stopped_before_the_start(case: Callable[..., Case], fleet: Ground) -> None:
