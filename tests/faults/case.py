@@ -154,5 +154,10 @@ class Case:
         """Name a ref that is not what runs now: a deploy must have something to do."""
         return REFS[self.site.next_turn() % len(REFS)]
 
-    def text(self) -> str:
-        return "\n".join(record["line"] for record in self.history.records if record["kind"] == "said")
+    def text(self, number: int = 1) -> str:
+        """Give what the command under fault (1), or the same command again (2), printed."""
+        return "\n".join(record["line"] for record in self.history.records if record["kind"] == "said" and record["number"] == number)
+
+    def kinds_lost(self) -> set[str]:
+        """Name the kinds of requests that were lost."""
+        return {loss["kind"] for record in self.history.records if record["kind"] == "clients" for loss in record["lost"]}

@@ -66,4 +66,4 @@ def case(fleet: Ground, tmp_path: Path) -> Iterator[Callable[..., Case]]:
         each.history.close()
         if each.played:
             broken = checker.judge(read(each.history.file))
-            assert broken == [], "\n".join([*broken, "", each.text(), f"history: {each.history.file}"])
+            assert broken == [], "\n".join([*broken, "", each.text(1), "", "and typed again:", each.text(2), f"history: {each.history.file}"])
