@@ -14,7 +14,8 @@ from typing import Any
 
 from tests.faults.history import Record
 
-DONE, FAILED, USAGE, HELD, UNFIT, UNSETTLED, INTERRUPTED, KILLED = 0, 1, 2, 3, 4, 5, 130, -9
+DONE, FAILED, USAGE, HELD, UNFIT, UNSETTLED, KILLED = 0, 1, 2, 3, 4, 5, -9
+INTERRUPTED = (129, 130, 143)
 AFTERSHOCK = 3.0  # seconds after a fault in which a client may still see what it did
 
 
@@ -143,7 +144,7 @@ def truth(story: Story) -> Iterator[str]:
         if set(now["runs"]) != ({now["release"]} - {None}) and story.status_says(host, " ok"):
             yield f"{host} runs {sorted(set(now['runs']))} under a link to {now['release']}, and status calls it ok"
     yield from code_against_fleet(story, before, after)
-    if story.code in (DONE, FAILED, HELD, UNFIT, INTERRUPTED) and after["status"]["code"] != 0:
+    if story.code in (DONE, FAILED, HELD, UNFIT, *INTERRUPTED) and after["status"]["code"] != 0:
         yield f"exit {story.code} says that the fleet is safe, but status exits {after['status']['code']}"
 
 
@@ -214,7 +215,7 @@ def explain(story: Story) -> Iterator[str]:
             yield "the report names no next command"
     if story.code == UNFIT and not ("nothing was touched" in report and any(host in report for host in [*story.hosts, "lablb"])):
         yield "the report does not say which host is unfit, and that nothing was touched"
-    if story.code == INTERRUPTED and "interrupted" not in report:
+    if story.code in INTERRUPTED and "interrupted" not in report:
         yield "the report does not say that it was interrupted"
 
 
