@@ -55,7 +55,11 @@ def test_lock_of_another_run_is_shown_and_only_its_id_removes_it(site: Site) -> 
     assert "eve@ci-7" in site.fab("lock").out
     assert site.fab("unlock", "--id", "not-that").code == 2
     assert site.locks() == ["lab2"]
+    waiting = site.begin("migrate", "--release", site.link("lab1"), "--wait", "60s")
+    waiting.until("waiting for it")
     assert site.fab("unlock", "--id", "other-run").code == 0
+    done = waiting.done()
+    assert (done.code, "is migrated already" in done.out) == (0, True), done.out
     assert site.locks() == []
 
 
