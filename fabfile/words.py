@@ -214,8 +214,10 @@ def boolean(text: str) -> bool:
 
 
 def duration(text: str) -> float:
-    """Read 500ms, 10s, 2m, 1h or a bare number of seconds."""
+    """Read 500ms, 10s, 2m or 1h. A bare number is refused: PM2 would mean milliseconds by it, others seconds."""
     found = re.fullmatch(r"([0-9]{1,8}(?:\.[0-9]{1,3})?)(ms|s|m|h|)", text)
+    if found and not found[2]:
+        raise ValueError(f"{shown(text)} has no unit; write {text}s or {text}ms")
     if not found:
         raise ValueError(f"{shown(text)} is not a duration; write 500ms, 10s, 2m or 1h")
     seconds = round(float(found[1]) * UNITS[found[2]], 6)

@@ -173,7 +173,7 @@ def test_text_stays_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("10s", 10), ("2m", 120), ("500ms", 0.5), ("1h", 3600), ("7", 7), ("1.5s", 1.5), ("0", 0)]
+    ("text", "seconds"), [("10s", 10), ("2m", 120), ("500ms", 0.5), ("1h", 3600), ("1.5s", 1.5), ("0s", 0)]
 )
 def test_durations(text: str, seconds: float) -> None:
     assert read(group(f"drain_timeout: {text}")).groups[0].update.drain_timeout == seconds
@@ -331,6 +331,10 @@ WRONG = [
     (group("min_healthy_time: 3m"), "9:23: healthy_deadline must be longer than min_healthy_time; "),
     (group("healthy_deadline: 1h"), "9:23: progress_deadline must be longer than healthy_deadline; "),
     (group("drain_timeout: 5 minutes"), '9:20: drain_timeout: "5 minutes" is not a duration'),
+    (group("drain_timeout: 4"), '9:20: drain_timeout: "4" has no unit; write 4s or 4ms'),
+    (group("kill_timeout: 1600"), '9:19: kill_timeout: "1600" has no unit; write 1600s or 1600ms'),
+    (group("min_healthy_time: 0"), '9:23: min_healthy_time: "0" has no unit'),
+    (app("health: {timeout: 5}"), '6:21: health: timeout: "5" has no unit'),
     (group("drain_timeout: 25h"), '9:20: drain_timeout: "25h" is more than a day'),
     (group("drain_timeout: -1"), "9:20: drain_timeout: "),
     (group("max_parallel: 0"), '9:19: max_parallel: "0" is not a width; write 1 or more, or 1% to 100%'),
