@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address
 
 DAY = 86400.0
-UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 # isNaN() decides whether PM2 takes a word for an id, so 1e5 and 0x1f are numbers too.
 PM2_NUMBER = re.compile(r"[0-9]+(e-?[0-9]+)?|0x[0-9a-f]+|0o[0-7]+|0b[01]+")
@@ -19,12 +19,18 @@ PM2_WORDS = ("all", "default")
 LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 SAFE_PART = r"[A-Za-z0-9_.@+=-]+"
 REPO = re.compile(r"((https?|ssh|git|file)://|[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:|[A-Za-z0-9_.-]+:(?![:/])|\.{0,2}/)[A-Za-z0-9_.:@~+%=,/-]+")
+USERINFO = re.compile(r"(?<=://)[^\n]*(?=@)")
 HOST_KEY = re.compile(r"((?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) [A-Za-z0-9+/]{40,}={0,2})(?: [ -~]*)?")
 
 
+def veiled(text: str) -> str:
+    """Put stars for what stands before the @ of an address: it may be a password or a token. The length stays."""
+    return USERINFO.sub(lambda found: "*" * len(found[0]), text)
+
+
 def shown(text: str) -> str:
-    """Quote a word so that it can't disturb the terminal, however long or strange it is."""
-    safe = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[:60])
+    """Quote a word so that it can't disturb the terminal nor tell a password, however long or strange it is."""
+    safe = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in veiled(text)[:60])
     return f'"{safe}{"…" if len(text) > 60 else ""}"'
 
 
@@ -143,8 +149,9 @@ def git_ref(text: str) -> str:
 
 def repo_url(text: str) -> str:
     """Check where git fetches from; `ext::` and its like would run a command."""
-    if re.search(r"://[^/@]*:[^/@]*@", text):
-        raise ValueError("the address holds a password; use a deploy key, this file is read by many")
+    if re.search(r"://[^/@]*:(?![0-9]+/)[^@]*@", text) or re.match(r"https?://[^/]*@", text):
+        # With http a name alone is as bad: tokens are given as one, and every process table would show it.
+        raise ValueError("the address holds a password or token; use a deploy key, this file is read by many")
     # A user or host that begins with - would reach ssh as an option.
     if re.search(r"::|(^|//|@)-", text) or not REPO.fullmatch(text):
         raise ValueError(f"{shown(text)} is not a repository; use git@host:path, https://…, ssh://…, /path or ./path")

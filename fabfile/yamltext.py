@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from .errors import InventoryError
-from .words import shown
+from .words import shown, veiled
 
 MOST_BYTES = 1 << 20
 MOST_DEPTH = 50
 MOST_ALIASES = 100
 MOST_NODES = 50_000      # after aliases are followed, so that a few lines can't become a billion hosts
 MOST_FINDINGS = 40
+MOST_LOOKED = 500        # lines above one that is shown, for the `env:` that it may hang below
 
 # The breaks that PyYAML counts; str.splitlines would count more of them and show the wrong line.
 BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+ENV = re.compile(r"""(?:^|[\s{,\[])["']?env["']?\s*:""")
+KEY = re.compile(r"[^:]*:(?=\s|$)")
 UNUSABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
@@ -95,13 +98,43 @@ class Findings:
 
     def _block(self, mark: Mark, message: str) -> str:
         where = f"{self.name}:{mark.line}:{mark.column}: {message}"
-        line = self.lines[mark.line - 1] if mark.line <= len(self.lines) else ""
+        line = self._shown_line(mark.line - 1) if mark.line <= len(self.lines) else ""
         start = max(0, mark.column - 80)
         cut = line[start : start + 120]
         safe = "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in cut)
         # Tabs stay tabs above and below, or the caret would point elsewhere.
         pad = "".join("\t" if char == "\t" else " " for char in cut[: mark.column - 1 - start])
         return f"{where}\n    {safe}\n    {pad}^" if safe.strip() else where
+
+
+    def _shown_line(self, number: int) -> str:
+        """Give a line with stars for what may be secret: values below `env`, and what stands before an address's @."""
+        line = veiled(self.lines[number])
+        own = ENV.search(line)
+        if own:
+            return line[: own.end()] + _starred(line[own.end() :])
+        if self._below_env(number):
+            key = KEY.match(line)
+            return line[: key.end()] + _starred(line[key.end() :]) if key else _starred(line)
+        return line
+
+    def _below_env(self, number: int) -> bool:
+        """Say whether the line hangs below an `env:`; read from the text, for a file that is no YAML has lines only."""
+        margin = _indent(self.lines[number])
+        for line in reversed(self.lines[max(0, number - MOST_LOOKED) : number]):
+            if line.strip() and _indent(line) < margin:
+                if ENV.search(line):
+                    return True
+                margin = _indent(line)
+        return False
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _starred(text: str) -> str:
+    return re.sub(r"\S", "*", text)
 
 
 def compose(data: bytes, name: str) -> tuple[Node, Findings]:

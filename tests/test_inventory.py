@@ -405,11 +405,52 @@ def test_the_source_line_can_not_disturb_a_terminal() -> None:
     assert max(map(len, message.splitlines())) < 200
 
 
+SECRET = "hunter2-canary"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        app(f"repo: https://deploy:{SECRET}@example.com/shop.git"),
+        app(f"repo: https://{SECRET}@example.com/shop.git"),
+        app(f"repo: 'https://deploy:{SECRET}/x@example.com/shop.git'"),
+        app(f"repo: 'https://deploy:{SECRET} x@example.com/shop.git'"),
+        app(f"repo: ssh://git:{SECRET}@example.com/shop.git"),
+        app(f"repo: [https://deploy:{SECRET}@example.com/shop.git]"),
+        app(f"repo: 'https://deploy:{SECRET}@example.com/shop.git\n  ref: x"),
+        group(f"balancer: {BALANCER.replace('api', f'api, url: http://admin:{SECRET}@lb1')}"),
+        app(f"env: {{1A: {SECRET}, B: {SECRET}}}"),
+        app(f"env: {{TOKEN: [{SECRET}]}}"),
+        app(f"env: {SECRET}"),
+        app(f"env:\n    A: {SECRET}\n    1A: {SECRET}"),
+        app(f"env:\n    A:\n      - {SECRET}"),
+        app(f"env:\n    A: |\n      {SECRET}\n\n      {SECRET}\n    1A: x\n   B: {SECRET}"),
+        app(f"env:\n    A: {SECRET}: {SECRET}"),
+        app(f"env:\n    A: {SECRET}\n    A: {SECRET}"),
+        app(f"env:\n    A: '{SECRET}' {SECRET}"),
+        app(f"env:\n    A: !secret {SECRET}"),
+        app(f"env: {{A: {SECRET}, B: [}}"),
+        PROCESSES.replace("port: 3000", f"env: {{A: {SECRET}}}, port: 0"),
+        PROCESSES.replace("port: 3000", f"'env': {{A: {SECRET}}}, port: 0"),
+    ],
+)
+def test_a_finding_tells_no_password_and_no_value_of_env(text: str) -> None:
+    assert SECRET not in refusal(text)
+
+
+def test_what_is_no_secret_is_shown() -> None:
+    message = refusal(app("env:\n    A: x\n  helath: x\n  environment: y"))
+    assert ("helath: x" in message, "environment: y" in message) == (True, True)
+    assert "*" not in message
+    # Stars are as long as what they hide, or the caret would point elsewhere.
+    assert words.veiled("a: http://u:pw@lb, b: x") == "a: http://****@lb, b: x"
+
+
 def test_the_caret_stands_below_a_column_behind_tabs_and_far_to_the_right() -> None:
-    _, source, caret, _ = refusal(app('env: {A: "a\tb", B: [x]}')).splitlines()
-    assert source.expandtabs()[caret.expandtabs().index("^")] == "["
-    _, source, caret, _ = refusal(app(f"env: {{A: {'x' * 300}, B: [x]}}")).splitlines()
-    assert source[caret.index("^")] == "["
+    _, source, caret, _ = refusal(app('build: ["a\tb", {x: y}]')).splitlines()
+    assert source.expandtabs()[caret.expandtabs().index("^")] == "{"
+    _, source, caret, _ = refusal(app(f"build: [{'x' * 300}, {{x: y}}]")).splitlines()
+    assert source[caret.index("^")] == "{"
 
 
 NASTY = [f"a{char}b" for char in ";|&><'\"\\\n *\u202e"] + ["$(id)", "`id`", "-x", "é", ""]
