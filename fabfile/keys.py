@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import words
-from .schema import Bad, Spec, is_none, items, many, mapping, optional, record, scalar, table
+from .schema import Bad, Spec, each, is_none, items, many, mapping, optional, record, scalar, table
 from .values import Health, Process
 from .yamltext import Node, Scalar
 
@@ -20,12 +20,7 @@ def _health(node: Node) -> Health | None:
 
 def _widths(node: Node) -> tuple[str, ...]:
     """Read one width, or a list with one for each wave; waves may be equal."""
-    nodes = (node,) if isinstance(node, Scalar) else items(node, empty=False)
-    return tuple(scalar(words.width)(item) for item in nodes)
-
-
-def _steps(node: Node) -> tuple[str, ...]:
-    return tuple(scalar(words.plain_text)(item) for item in items(node))
+    return (scalar(words.width)(node),) if isinstance(node, Scalar) else each(scalar(words.width), empty=False)(node)
 
 
 def _names(node: Node) -> tuple[Scalar, ...]:
@@ -68,7 +63,7 @@ APP: Spec = {
     "repo": scalar(words.repo_url),
     "ref": scalar(words.git_ref),
     "root": scalar(words.root_path),
-    "build": _steps,
+    "build": each(scalar(words.plain_text)),
     "migrate": optional(scalar(words.plain_text)),
     "shared": record(SHARED),
     "header": optional(scalar(words.header_name)),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import keys, words
-from .schema import Bad, fields, mapping, only, overlay, record, scalar
+from .schema import Bad, fields, mapping, only, overlay, record, respelled, scalar
 from .values import App, Balancer, Composed, Group, Host, Process, Ssh, Update
 from .words import shown, suggestion
 from .yamltext import Findings, Mapping, Mark, Node, Scalar
@@ -124,12 +124,11 @@ class Reader:
         composed: dict[str, Mapping] = {}
         for name, entry in groups.entries.items():
             try:
-                scalar(words.group_name)(Scalar(entry.key, name, plain=False))
                 node = mapping(entry.node)
+                (composed if "groups" in node.entries else leaves)[name] = node
+                scalar(words.group_name)(Scalar(entry.key, name, plain=False))
             except Bad as bad:
                 self._note("groups", bad)
-                continue
-            (composed if "groups" in node.entries else leaves)[name] = node
         return leaves, composed
 
     # Groups of hosts
@@ -141,7 +140,7 @@ class Reader:
         seats = tuple(self._seats(name, values.get("hosts", ()), ssh_config))
         if balancer:
             self._check_servers(seats)
-        app = self._app(node, values.get("app"))
+        app = self._app(node, values.get("app"), values.get("run", ()))
         return _Draft(
             name=name,
             seats=seats,
@@ -210,7 +209,7 @@ class Reader:
 
     # The app
 
-    def _app(self, group: Mapping, own: Mapping | None) -> App | None:
+    def _app(self, group: Mapping, own: Mapping | None, wanted: tuple[Scalar, ...]) -> App | None:
         """Read the app of a group: the one of the file, with the group's own keys over it."""
         if not own and not self.app:
             self.findings.add(group.mark, "no app; say what to deploy, under app at the top of the file or here")
@@ -218,6 +217,8 @@ class Reader:
         node = _overlay_app(self.app, own) if own else self.app
         assert node is not None
         values = fields(node, keys.APP, self.findings, REQUIRED)
+        node = respelled(node, keys.APP)
+        self._check_run(wanted, _process_names(node))
         processes = self._processes(node, values)
         if not processes or any(key not in values for key in REQUIRED):
             return None
@@ -246,18 +247,15 @@ class Reader:
 
     def _adjust(self, app: App, values: dict[str, Any]) -> App:
         """Narrow the app to what the group runs, the way the group runs it."""
-        chosen = self._run(app, values["run"]) if "run" in values else app.processes
+        chosen = {name.text for name in values["run"]} if "run" in values else {process.name for process in app.processes}
         own = {key: values[key] for key in ("health", "instances") if key in values}
-        return replace(app, processes=tuple(replace(process, **own) for process in chosen))
+        return replace(app, processes=tuple(replace(process, **own) for process in app.processes if process.name in chosen))
 
-    def _run(self, app: App, wanted: tuple[Scalar, ...]) -> tuple[Process, ...]:
-        known = {process.name: process for process in app.processes}
+    def _check_run(self, wanted: tuple[Scalar, ...], known: Iterable[str]) -> None:
         for name in wanted:
-            if name.text not in known:
+            if known and name.text not in known:
                 advice = suggestion(name.text, known) or f"; there is {', '.join(known)}"
                 self.findings.add(name.mark, f"run: no process is called {shown(name.text)}{advice}")
-        chosen = {name.text for name in wanted}
-        return tuple(process for process in app.processes if process.name in chosen)
 
     # Groups of groups
 
@@ -295,6 +293,14 @@ def _overlay_app(base: Mapping | None, own: Mapping) -> Mapping:
     elif base and "script" in own.entries:
         base = _without(base, "processes")
     return overlay(base, own)
+
+
+def _process_names(node: Mapping) -> list[str]:
+    """List the processes that are written down, whatever else is wrong with them."""
+    several, alone = node.entries.get("processes"), node.entries.get("name")
+    if several:
+        return list(several.node.entries) if isinstance(several.node, Mapping) else []
+    return [alone.node.text] if alone and isinstance(alone.node, Scalar) else []
 
 
 def _without(node: Mapping, *gone: str) -> Mapping:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from .words import shown, suggestion
+from .words import closest, shown, suggestion
 from .yamltext import Findings, Mapping, Mark, Node, Scalar, Sequence
 
 T = TypeVar("T")
@@ -69,6 +69,27 @@ def many(kind: Callable[[Node], T], empty: bool = True) -> Callable[[Node], tupl
     return read
 
 
+def each(kind: Callable[[Node], T], empty: bool = True) -> Callable[[Node], tuple[T, ...]]:
+    """Read a list whose items may be equal."""
+
+    def read(node: Node) -> tuple[T, ...]:
+        notes = [note for item in items(node, empty) for note in _wrong(kind, item)]
+        if notes:
+            raise Bad(*notes)
+        return tuple(kind(item) for item in items(node, empty))
+
+    return read
+
+
+def _wrong(kind: Kind, node: Node) -> tuple[tuple[Mark, str], ...]:
+    """List what is wrong with a node."""
+    try:
+        kind(node)
+    except Bad as bad:
+        return bad.notes
+    return ()
+
+
 def items(node: Node, empty: bool = True) -> tuple[Node, ...]:
     """Unwrap a list."""
     if not isinstance(node, Sequence):
@@ -106,33 +127,41 @@ def record(spec: Spec, required: Iterable[str] = ()) -> Callable[[Node], dict[st
 
 def _fields(node: Mapping, spec: Spec, required: Iterable[str]) -> tuple[dict[str, Any], list[tuple[Mark, str]]]:
     values: dict[str, Any] = {}
-    notes: list[tuple[Mark, str]] = []
-    for key, entry in node.entries.items():
-        if key not in spec:
-            notes.append((entry.key, f"unknown key {shown(key)}{suggestion(key, spec) or _known(spec)}"))
-            continue
+    notes = [
+        (entry.key, f"unknown key {shown(key)}{suggestion(key, spec) or _known(spec)}")
+        for key, entry in node.entries.items() if key not in spec
+    ]
+    meant = respelled(node, spec).entries
+    for key, entry in meant.items():
         try:
             values[key] = spec[key](entry.node)
         except Bad as bad:
             notes.extend((mark, f"{key}: {message}") for mark, message in bad.notes)
-    notes.extend((node.mark, f'the key "{key}" is missing') for key in required if key not in node.entries)
+    notes.extend((node.mark, f'the key "{key}" is missing') for key in required if key not in meant)
     return values, notes
+
+
+def respelled(node: Mapping, spec: Spec) -> Mapping:
+    """Read a misspelt key as the one that was meant, so that it hides nothing below it; leave out what nobody knows."""
+    entries = {key: entry for key, entry in node.entries.items() if key in spec}
+    for key, entry in node.entries.items():
+        meant = closest(key, spec)
+        if key not in spec and meant and meant not in entries:
+            entries[meant] = entry
+    return Mapping(node.mark, entries)
 
 
 def table(check: Callable[[str], str], kind: Callable[[Node], T]) -> Callable[[Node], dict[str, T]]:
     """Make the kind for a mapping whose keys the user chooses."""
 
     def read(node: Node) -> dict[str, T]:
-        values: dict[str, T] = {}
         notes: list[tuple[Mark, str]] = []
         for key, entry in mapping(node).entries.items():
-            try:
-                values[scalar(check)(Scalar(entry.key, key, plain=False))] = kind(entry.node)
-            except Bad as bad:
-                notes.extend((mark, f"{shown(key)}: {message}") for mark, message in bad.notes)
+            bad = [*_wrong(scalar(check), Scalar(entry.key, key, plain=False)), *_wrong(kind, entry.node)]
+            notes += [(mark, f"{shown(key)}: {message}") for mark, message in bad]
         if notes:
             raise Bad(*notes)
-        return values
+        return {key: kind(entry.node) for key, entry in mapping(node).entries.items()}
 
     return read
 

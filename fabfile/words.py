@@ -34,10 +34,15 @@ def shown(text: str) -> str:
     return f'"{safe}{"…" if len(text) > 60 else ""}"'
 
 
+def closest(word: str, known: Iterable[str]) -> str:
+    """Give the known word that was probably meant, or nothing."""
+    return next(iter(get_close_matches(word[:80], list(known), n=1)), "")
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Offer the known word that was probably meant, or nothing."""
-    close = get_close_matches(word[:80], list(known), n=1)
-    return f'; did you mean "{close[0]}"?' if close else ""
+    close = closest(word, known)
+    return f'; did you mean "{close}"?' if close else ""
 
 
 def matching(pattern: str, what: str) -> Callable[[str], str]:

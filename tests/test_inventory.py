@@ -385,8 +385,31 @@ def test_all_mistakes_are_said_at_once_in_the_order_of_the_file() -> None:
     text = app("port: 0\n  helath: x\n  keep_releases: 0") + "  a: {hosts: [-x, u@h], run: 1}\n  b: {groups: [c]}\n"
     found = findings(text)
     places = [tuple(map(int, each.split(":")[:2])) for each in found]
-    assert [line for line, _ in places] == [6, 7, 8, 11, 11, 11, 12]
+    assert [line for line, _ in places] == [6, 7, 7, 8, 11, 11, 11, 12]
     assert places == sorted(places)
+
+
+BELOW = [
+    (app("port: 0").replace("groups:", "gruops:").replace("web2", "-x"), ["6:9: port: ", "7:1: unknown key", "8:23: hosts: "]),
+    (app("port: 0").replace("app:", "aap:"), ["1:1: unknown key", "6:9: port: "]),
+    (app("helath: {pth: /x}"), ["6:3: unknown key", "6:12: health: unknown key"]),
+    (app("helath: x").replace("script:", "scirpt:"), ["5:3: unknown key", "6:3: unknown key", "6:11: health: "]),
+    (f"{APP}groups:\n  we b: {{hosts: [-x], run: [shp]}}\n", ["7:3: groups: ", "7:18: hosts: ", "7:29: run: "]),
+    (f"{APP}groups:\n  web: {{host: [-x]}}\n", ["7:9: unknown key", "7:16: hosts: "]),
+    (f"{APP}defualts: {{kill_timeout: 1}}\n{WEB}", ["6:1: unknown key", "6:26: kill_timeout: "]),
+    (app("build: ['', x, '']"), ["6:11: build: ", "6:18: build: "]),
+    (group("max_parallel: [0, 101%]"), ["9:20: max_parallel: ", "9:23: max_parallel: "]),
+    (app("env: {1A: [x]}"), ["6:9: env: ", "6:13: env: "]),
+    (PROCESSES.replace("/main.js", "/../x").replace("[api]", "[ap]"), ["6:22: processes: ", "9:37: run: no process"]),
+    (app("helath: {}\n  port: 0\n  health: x"), ["6:3: unknown key", "7:9: port: ", "8:11: health: "]),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BELOW, ids=[text.splitlines()[-1] for text, _ in BELOW])
+def test_a_mistake_hides_no_other(text: str, expected: list[str]) -> None:
+    found = findings(text)
+    assert len(found) == len(expected), found
+    assert all(map(str.startswith, found, expected)), found
 
 
 def test_a_mistake_in_the_app_is_said_once_however_many_groups_use_it() -> None:
