@@ -36,6 +36,8 @@ class Fleet:
         for name, ssh in hosts.items():
             if ssh.ssh_config and not Path(ssh.ssh_config).exists():
                 raise UsageError(f"{name}: there is no {ssh.ssh_config} (ssh_config: in hosts.yaml); for the lab: make lab")
+            if ssh.known_hosts and not Path(ssh.known_hosts).is_file():
+                raise UsageError(f"{name}: there is no {ssh.known_hosts} (known_hosts: in hosts.yaml)")
         self.gateways = Gateways()
         self.lines = {name: Line(name, ssh, self.gateways) for name, ssh in hosts.items()}
         self.emit = emit

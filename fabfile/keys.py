@@ -109,6 +109,7 @@ LEAF: Spec = {
     "balancer": record(BALANCER, ["kind", "host", "socket", "backend"]),
     "protected": scalar(words.boolean),
     "ssh_config": scalar(words.local_path),
+    "known_hosts": scalar(words.local_path),
     "app": mapping,
     "health": _health,
     "instances": scalar(words.instances),
@@ -117,4 +118,6 @@ LEAF: Spec = {
 
 COMPOSED: Spec = {"groups": _names, "protected": scalar(words.boolean)}
 
-TOP: Spec = {"app": mapping, "groups": mapping, "ssh_config": scalar(words.local_path), "defaults": mapping}
+TOP: Spec = {
+    "app": mapping, "groups": mapping, "ssh_config": scalar(words.local_path), "defaults": mapping, "known_hosts": scalar(words.local_path),
+}

@@ -18,6 +18,7 @@ from .yamltext import Findings, Mapping, Mark, Node, Scalar
 
 SSH_PORT = 22
 REQUIRED = ("name", "repo", "root")
+FILES = ("ssh_config", "known_hosts")  # of this machine; a group's own wins over the file's
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Reader:
         self.directory = directory
         self.app: Mapping | None = None
         self.defaults: Mapping | None = None
-        self.ssh_config: str | None = None
+        self.files: dict[str, str | None] = {}
         self.claimed: dict[tuple[str, int], str] = {}
 
     def read(self, root: Node) -> tuple[tuple[Group, ...], tuple[Composed, ...]]:
@@ -101,7 +102,7 @@ class Reader:
         """Keep what all groups share, and give the groups."""
         top = fields(root, keys.TOP, self.findings, ["groups"])
         self.app, self.defaults = top.get("app"), top.get("defaults")
-        self.ssh_config = self._local(top.get("ssh_config"))
+        self.files = {key: self._local(top.get(key)) for key in FILES}
         for node, spec in ((self.app, keys.APP), (self.defaults, keys.UPDATE)):
             if node:
                 fields(node, spec, self.findings)
@@ -135,9 +136,9 @@ class Reader:
 
     def _leaf(self, name: str, node: Mapping) -> _Draft:
         values = fields(node, keys.LEAF, self.findings, ["hosts"])
-        ssh_config = self._local(values.get("ssh_config")) or self.ssh_config
-        balancer = Balancer(**values["balancer"], ssh_config=ssh_config) if "balancer" in values else None
-        seats = tuple(self._seats(name, values.get("hosts", ()), ssh_config))
+        files: dict[str, Any] = {key: self._local(values.get(key)) or self.files[key] for key in FILES}
+        balancer = Balancer(**values["balancer"], **files) if "balancer" in values else None
+        seats = tuple(self._seats(name, values.get("hosts", ()), files))
         if balancer:
             self._check_servers(seats)
         app = self._app(node, values.get("app"), values.get("run", ()))
@@ -150,10 +151,10 @@ class Reader:
             protected=values.get("protected", False),
         )
 
-    def _seats(self, group: str, nodes: Iterable[Node], ssh_config: str | None) -> Iterable[_Seat]:
+    def _seats(self, group: str, nodes: Iterable[Node], files: dict[str, Any]) -> Iterable[_Seat]:
         for node in nodes:
             try:
-                seat = self._seat(node, ssh_config)
+                seat = self._seat(node, files)
             except Bad as bad:
                 self._note("hosts", bad)
                 continue
@@ -163,7 +164,7 @@ class Reader:
             self.claimed[seat.address] = owner or f"group {shown(group)} on line {seat.mark.line}"
             yield seat
 
-    def _seat(self, node: Node, ssh_config: str | None) -> _Seat:
+    def _seat(self, node: Node, files: dict[str, Any]) -> _Seat:
         if isinstance(node, Scalar):
             values: dict[str, Any] = {"host": scalar(words.host_name)(node)}
         else:
@@ -174,7 +175,7 @@ class Reader:
             user=values.get("user"),
             key=self._local(values.get("key")),
             host_key=values.get("host_key"),
-            ssh_config=ssh_config,
+            **files,
         )
         extra: dict[str, str] = {key: values[key] for key in ("node_bin", "pm2_home") if key in values}
         return _Seat(node.mark, ssh, values.get("server", ssh.host), extra)

@@ -7,14 +7,13 @@ else is printed is kept as a bounded tail. Facts about Fabric and Paramiko that 
 
 from __future__ import annotations
 
-import base64
 import codecs
-import hashlib
 import json
 import logging
 import os
 import random
 import re
+import shlex
 import socket
 import threading
 import time
@@ -22,12 +21,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import fabric
 import paramiko
-from paramiko.hostkeys import HostKeyEntry
 
+from . import knownhosts
 from .values import Ssh
 
 CONNECT_TIMEOUT = 15.0    # seconds, for TCP, banner and login each
@@ -37,6 +37,10 @@ HANDSHAKES = 10           # at once; sshd's MaxStartups (10:30:100) drops logins
 TAIL_LINES = 40
 CHANNELS = 8              # at once on one connection; sshd's MaxSessions is 10
 LINE_LIMIT = 65_536       # characters kept of a line without end
+KNOWN_HOSTS = {           # ssh config's options, and what they are where they are not set
+    "userknownhostsfile": "~/.ssh/known_hosts ~/.ssh/known_hosts2",
+    "globalknownhostsfile": "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2",
+}
 EVENT_LIMIT = 8_388_608   # of a line that is meant for us: a host with many workers has much to tell
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else its tracebacks land on stderr
@@ -185,7 +189,7 @@ def _event(line: str, mark: str) -> dict[str, Any] | None:
 
 def _crowded(err: Exception) -> bool:
     """Tell an sshd that drops connections before its banner, which passes, from one that says nothing at all."""
-    return "banner" in str(err) and not isinstance(err.__context__, TimeoutError)
+    return not isinstance(err, _Untrusted) and "banner" in str(err) and not isinstance(err.__context__, TimeoutError)
 
 
 def _lines(channel: paramiko.Channel, mark: str) -> Iterator[str]:
@@ -211,7 +215,7 @@ class Gateways:
     """Share one verified connection per jump host: a login per target trips the bastion's MaxStartups."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str | None, str], fabric.Connection] = {}
+        self._open: dict[tuple[str | None, str | None, str], fabric.Connection] = {}
         self._lock = threading.RLock()  # the first of the jump hosts may lie behind one itself
 
     def get(self, jumps: str, ssh: Ssh, timeout: float) -> fabric.Connection:
@@ -220,13 +224,13 @@ class Gateways:
             through = None
             hops = jumps.split(",")
             for number, hop in enumerate(hops, 1):
-                key = ssh.ssh_config, ",".join(hops[:number])
+                key = ssh.ssh_config, ssh.known_hosts, ",".join(hops[:number])
                 through = self._living(key) or self._jump(_hop(hop, ssh), timeout, through)
                 self._open[key] = through
             assert through is not None
             return through
 
-    def _living(self, key: tuple[str | None, str]) -> fabric.Connection | None:
+    def _living(self, key: tuple[str | None, str | None, str]) -> fabric.Connection | None:
         """Give what is open, unless its link has died: it would fail every host behind it for the rest of the run."""
         connection = self._open.get(key)
         return connection if connection and connection.transport and connection.transport.is_active() else None
@@ -273,7 +277,10 @@ def _hop(text: str, ssh: Ssh) -> Ssh:
     if not found:
         raise Unreachable(f"{ssh.host}: ProxyJump {text} can't be read; write user@host:port")
     port = found["port"]
-    return Ssh(host=found["ip"] or found["host"], user=found["user"], port=int(port) if port else None, ssh_config=ssh.ssh_config)
+    return Ssh(
+        host=found["ip"] or found["host"], user=found["user"], port=int(port) if port else None, ssh_config=ssh.ssh_config,
+        known_hosts=ssh.known_hosts,
+    )
 
 
 def _jumps(ssh: Ssh, found: _Resolved) -> str:
@@ -293,6 +300,7 @@ def _connect(ssh: Ssh, gateways: Gateways, timeout: float, gateway: fabric.Conne
     found = _config(ssh)
     if gateway is None and (jumps := _jumps(ssh, found)):
         gateway = gateways.get(jumps, ssh, timeout)
+    judge = _judge(ssh, found)
     connection = fabric.Connection(
         ssh.host,
         user=ssh.user,
@@ -302,19 +310,19 @@ def _connect(ssh: Ssh, gateways: Gateways, timeout: float, gateway: fabric.Conne
         gateway=gateway or found.entry.get("proxycommand") or False,
         connect_timeout=timeout,
         # A fresh dict each time: Fabric writes into it, and one host's key would be offered to the next.
-        connect_kwargs=_login(ssh, found.entry, timeout),
+        connect_kwargs=_login(ssh, found.entry, timeout, knownhosts.kinds(judge.known)),
     )
     if ssh.key:
         connection.connect_kwargs["key_filename"] = [os.path.expanduser(ssh.key)]  # Fabric adds ssh config's keys to it
-    _trust(connection, ssh, found.entry)
+    connection.client.set_missing_host_key_policy(judge)  # it has no keys of its own, so it asks each time
     connection.open()
     connection.transport.set_keepalive(KEEPALIVE)
     return connection
 
 
-def _login(ssh: Ssh, entry: dict[str, Any], timeout: float) -> dict[str, Any]:
+def _login(ssh: Ssh, entry: dict[str, Any], timeout: float, kinds: set[str]) -> dict[str, Any]:
     kwargs: dict[str, Any] = {
-        "transport_factory": _transport,
+        "transport_factory": partial(_transport, kinds),
         "banner_timeout": timeout,
         "auth_timeout": timeout,
     }
@@ -324,13 +332,17 @@ def _login(ssh: Ssh, entry: dict[str, Any], timeout: float) -> dict[str, Any]:
     return kwargs
 
 
-def _transport(sock: Any, **kwargs: Any) -> paramiko.Transport:
-    """Make a transport without Nagle's 40 ms per command, that notices a dead link."""
+def _transport(kinds: set[str], sock: Any, **kwargs: Any) -> paramiko.Transport:
+    """Make a transport without Nagle's 40 ms per command, that notices a dead link and asks for a key of known kind."""
     if hasattr(sock, "setsockopt"):  # not on a gateway's channel
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-    return _Transport(sock, **kwargs)
+    transport = _Transport(sock, **kwargs)
+    options = transport.get_security_options()
+    # An ssh-rsa key signs by rsa-sha2-256 or -512.
+    options.key_types = sorted(options.key_types, key=lambda kind: re.sub("^rsa-sha2-.*", "ssh-rsa", kind) not in kinds)
+    return transport
 
 
 class _Transport(paramiko.Transport):
@@ -340,30 +352,54 @@ class _Transport(paramiko.Transport):
             super().run()
 
 
-def _trust(connection: fabric.Connection, ssh: Ssh, entry: dict[str, Any]) -> None:
-    """Accept known host keys only: Fabric by itself accepts unknown and changed ones in silence."""
-    client = connection.client
-    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+class _Untrusted(paramiko.SSHException):
+    """Tell why a host is not the one that was meant."""
+
+
+class _Judge(paramiko.MissingHostKeyPolicy):
+    """Judge every key by itself: Paramiko's own way knows no pattern, no alias, no revoked key and one key a type."""
+
+    def __init__(self, ssh: Ssh, name: str, known: list[knownhosts.Entry]) -> None:
+        self.ssh = ssh
+        self.name = name
+        self.known = known
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        """Hang up on a key that is not the known one; Paramiko asks before it logs in."""
+        if wrong := knownhosts.fault(self.known, knownhosts.Key(key.get_name(), key.asbytes())):
+            client.close()
+            raise _Untrusted(f"{_where(self.ssh)} {wrong} {self._advice()}")
+
+    def _advice(self) -> str:
+        if self.ssh.host_key or self.ssh.known_hosts:
+            return f"If it is right, put the key into {self.ssh.known_hosts or 'host_key: in hosts.yaml'} as {self.name}."
+        again = f"ssh-keygen -R '{self.name}', then " if any(not entry.marker for entry in self.known) else ""
+        return f"Compare it with the host's own. If it is right: {again}ssh {self.ssh.host} once, or host_key: in hosts.yaml."
+
+
+def _judge(ssh: Ssh, found: _Resolved) -> _Judge:
+    """Gather what is known of a host: the pinned key, else the named file, else what ssh itself reads."""
+    name = found.entry.get("hostkeyalias") or knownhosts.spelled(*_address(ssh))
     if ssh.host_key:
-        name = _known_name(connection)
-        pinned = HostKeyEntry.from_line(f"{name} {ssh.host_key}")
-        assert pinned is not None  # the inventory has checked its form
-        client.get_host_keys().add(name, pinned.key.get_name(), pinned.key)
-        return
-    for file in entry.get("userknownhostsfile", "~/.ssh/known_hosts").split():
-        if os.path.exists(os.path.expanduser(file)):
-            client.load_system_host_keys(os.path.expanduser(file))
-    if os.path.exists("/etc/ssh/ssh_known_hosts"):
-        client.load_system_host_keys("/etc/ssh/ssh_known_hosts")
+        return _Judge(ssh, name, [knownhosts.Entry(knownhosts.key(ssh.host_key), "host_key: in hosts.yaml")])
+    if ssh.known_hosts:
+        return _Judge(ssh, name, knownhosts.entries([ssh.known_hosts], name))
+    if found.entry.get("revokedhostkeys", "none") != "none":
+        raise _Untrusted(f"{_where(ssh)}: ssh config names RevokedHostKeys, which is not read here; use @revoked lines in known_hosts.")
+    files = [file for option, usual in KNOWN_HOSTS.items() for file in _listed(found.entry.get(option, usual))]
+    return _Judge(ssh, name, knownhosts.entries(files, name))
 
 
-def _known_name(connection: fabric.Connection) -> str:
-    return connection.host if connection.port == 22 else f"[{connection.host}]:{connection.port}"
+def _listed(files: str) -> list[str]:
+    """Part the files of one option; around a single one Paramiko has taken the quotes away."""
+    if os.path.exists(os.path.expanduser(files)):
+        return [files]
+    return [file for file in shlex.split(files) if file != "none"]
 
 
-def _fingerprint(key: paramiko.PKey) -> str:
-    digest = hashlib.sha256(key.asbytes()).digest()
-    return f"{key.get_name()} SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+def _where(ssh: Ssh) -> str:
+    host, port = _address(ssh)
+    return f"{host}:{port}"
 
 
 def _why(err: Exception, ssh: Ssh, timeout: float) -> str:
@@ -371,15 +407,10 @@ def _why(err: Exception, ssh: Ssh, timeout: float) -> str:
     if isinstance(err, paramiko.ssh_exception.NoValidConnectionsError):
         err = next(iter(err.errors.values()))
     entry = _config(ssh).entry
-    where = f"{entry.get('hostname', ssh.host)}:{ssh.port or entry.get('port', 22)}"
+    where = _where(ssh)
     text = str(err)
-    if isinstance(err, paramiko.BadHostKeyException):
-        return (
-            f"the host key CHANGED: {where} shows {_fingerprint(err.key)}, known is {_fingerprint(err.expected_key)}. "
-            f"Somebody may be in between. If the change is right: ssh-keygen -R '{err.hostname}', then ssh {ssh.host} once."
-        )
-    if "not found in known_hosts" in text:
-        return f"{where} is not in known_hosts. Compare its fingerprint, then: ssh {ssh.host} once, or host_key: in hosts.yaml."
+    if isinstance(err, _Untrusted):
+        return text
     if isinstance(err, paramiko.AuthenticationException) and "timeout" not in text:
         return f"{where} refused our login ({text.rstrip('.')}). Try: ssh {ssh.host}; set user: or key: in hosts.yaml."
     if isinstance(err, socket.gaierror):

@@ -74,10 +74,11 @@ class Balancer:
     backend: str
     url: str | None = None                   # where clients come in; the prober asks here
     ssh_config: str | None = None            # as its group's hosts
+    known_hosts: str | None = None
 
     @property
     def ssh(self) -> Ssh:
-        return Ssh(host=self.host, ssh_config=self.ssh_config)
+        return Ssh(host=self.host, ssh_config=self.ssh_config, known_hosts=self.known_hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Ssh:
     key: str | None = None
     host_key: str | None = None              # pinned: "ssh-ed25519 AAAA..."
     ssh_config: str | None = None            # a file to read instead of ~/.ssh/config
+    known_hosts: str | None = None           # a file of host keys that alone counts, for its jump hosts too
 
 
 @dataclass(frozen=True, slots=True)

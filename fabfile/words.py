@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address
 
+from . import knownhosts
+
 DAY = 86400.0
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -216,6 +218,10 @@ def host_key(text: str) -> str:
     found = HOST_KEY.fullmatch(text)
     if not found:
         raise ValueError(f"{shown(text)} is not a host key; take it from known_hosts: ssh-ed25519 AAAA…")
+    try:
+        knownhosts.key(found[1])
+    except ValueError:
+        raise ValueError(f"{shown(text)} is a damaged host key; take it whole from known_hosts") from None
     return found[1]
 
 

@@ -18,7 +18,7 @@ ROOMS = HOME / "fabfile"
 FLOORS = (
     ("errors", {"errors"}),
     ("values", {"values"}),
-    ("plain text", {"words", "yamltext", "schema", "keys", "reading", "+"}),
+    ("plain text", {"words", "yamltext", "schema", "keys", "reading", "knownhosts", "+"}),
     ("commands", {"commands", "commands.shell", "commands.balancer", "commands.journal", "commands.lock", "commands.node", "commands.pm2",
                   "commands.releases", "+"}),
     ("who may", {"ownership"}),

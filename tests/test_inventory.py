@@ -144,14 +144,26 @@ def test_a_groups_app_replaces_keys_and_changes_the_form() -> None:
     assert [process.name for process in first(read(APP + several)).processes] == ["a", "b"]
 
 
+HOST_KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}"
+
+
 def test_a_host_says_more_than_its_name() -> None:
     entry = (
         "{host: web1, port: 2222, user: deploy, key: keys/id, host_key: "
-        + f'"ssh-ed25519 {"A" * 68} root@web1", server: w1, node_bin: /opt/node/bin, pm2_home: ~/.pm2}}'
+        + f'"{HOST_KEY} root@web1", server: w1, node_bin: /opt/node/bin, pm2_home: ~/.pm2}}'
     )
     one = read(host(entry)).groups[0].hosts[0]
-    assert one.ssh == Ssh("web1", 2222, "deploy", "/etc/acme/keys/id", f"ssh-ed25519 {'A' * 68}")
+    assert one.ssh == Ssh("web1", 2222, "deploy", "/etc/acme/keys/id", HOST_KEY)
     assert (one.name, one.server, one.node_bin, one.pm2_home) == ("web1", "w1", "/opt/node/bin", "~/.pm2")
+
+
+def test_known_hosts_hold_for_a_groups_hosts_and_its_balancer() -> None:
+    pinned = f"known_hosts: ci/known_hosts\n{WEB}  api: {{hosts: [api1], known_hosts: ~/kh, balancer: {BALANCER}}}\n"
+    web, api = read(APP + pinned).groups
+    assert web.hosts[0].ssh == Ssh("web1", known_hosts="/etc/acme/ci/known_hosts")
+    own = str(Path("~/kh").expanduser())
+    assert api.hosts[0].ssh == Ssh("api1", known_hosts=own)
+    assert api.balancer and api.balancer.ssh == Ssh("lb1", known_hosts=own)
 
 
 def test_one_machine_with_two_ports_is_two_hosts_named_by_port() -> None:
@@ -304,6 +316,10 @@ WRONG = [
     (host(""), "7:16: hosts: is empty"),
     (host("[a]"), "7:17: hosts: wants keys below it, not a list"),
     (host("{host: web1, host_key: AAAA}"), '7:40: hosts: host_key: "AAAA" is not a host key'),
+    (host(f"{{host: web1, host_key: ssh-ed25519 {'A' * 68}}}"), '7:40: hosts: host_key: "ssh-ed25519 AAAA'),
+    (host(f"{{host: web1, host_key: {HOST_KEY.replace('ssh-ed25519', 'ssh-rsa')}}}"), "7:40: hosts: host_key: "),
+    (host(f"{{host: web1, host_key: {HOST_KEY}A}}"), "7:40: hosts: host_key: "),
+    (group("known_hosts: -x"), '9:18: known_hosts: "-x" is not a path'),
     (host("{host: web1, user: -l}"), "7:36: hosts: user: "),
     (host("{host: web1, key: -x}"), "7:35: hosts: key: "),
     (host("{host: web1, pm2_home: x}"), "7:40: hosts: pm2_home: "),

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from fabfile.commands.shell import Shell, Step, cmd, script
-from fabfile.errors import PreflightFailed
+from fabfile.errors import PreflightFailed, UsageError
 from fabfile.fleet import Fleet
 from fabfile.transport import Gateways, Line, Outcome, Unreachable
 from fabfile.values import Ssh
@@ -30,6 +30,7 @@ MARK = "@gapless-test"
 CONFIG = """\
 ListenAddress 127.0.0.1:{port}
 HostKey {place}/host_key
+HostKey {place}/ecdsa_key
 PidFile none
 AuthorizedKeysFile {place}/authorized_keys
 StrictModes no
@@ -43,9 +44,9 @@ LogLevel VERBOSE
 """
 
 
-def keygen(file: Path) -> str:
+def keygen(file: Path, kind: str = "ed25519") -> str:
     """Make a key; return its public half without the comment."""
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", file], check=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", file], check=True)
     return file.with_suffix(".pub").read_text().strip()
 
 
@@ -60,6 +61,7 @@ class Sshd:
         place.mkdir()
         self.place = place
         self.key = keygen(place / "host_key")
+        self.ecdsa = keygen(place / "ecdsa_key", "ecdsa")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         (place / "sshd_config").write_text(CONFIG.format(port=self.port, place=place))
@@ -363,13 +365,117 @@ def test_a_pinned_key_is_all_that_counts(ground, opened):
     assert ran(opened(ground.ssh(known=ground.known(), host_key=ground.sshd.key)), cmd("true")).ok
     told = refusal(ground.ssh(host_key=ground.stranger))
     assert "CHANGED" in told
+    assert told.endswith(f"put the key into host_key: in hosts.yaml as [127.0.0.1]:{ground.sshd.port}.")
+
+
+def test_a_file_of_pinned_keys_is_all_that_counts(ground, opened):
+    right, wrong = (str(ground.known((ground.sshd.port, key))) for key in (ground.sshd.key, ground.stranger))
+    assert ran(opened(ground.ssh(known=Path(wrong), known_hosts=right)), cmd("true")).ok
+    told = refusal(ground.ssh(known=Path(right), known_hosts=wrong))
+    assert "CHANGED" in told
+    assert all(each in told for each in (fingerprint(ground.sshd.place / "host_key.pub"), fingerprint(ground.place / "stranger.pub"), f"{wrong}:1"))
+    assert "is not in known_hosts" in refusal(ground.ssh(known=Path(right), known_hosts=str(ground.known())))
+
+
+def test_a_file_of_pinned_keys_must_be_there(ground):
+    with pytest.raises(UsageError, match=r"web1: there is no /none \(known_hosts: in hosts.yaml\)"):
+        Fleet({"web1": ground.ssh(known_hosts="/none")}, lambda *_: None)
 
 
 def test_a_refused_host_got_no_login(ground):
-    before = ground.sshd.logins()
-    refusal(ground.ssh(known=ground.known()))
-    refusal(ground.ssh(known=ground.known((ground.sshd.port, ground.stranger))))
-    assert ground.sshd.logins() == before
+    """Ask the server's own log how far we came: a user that it does not know would stand there, were its name ever said."""
+    wrong = [{"known": ground.known()}, {"known": ground.known((ground.sshd.port, ground.stranger))}, {"host_key": ground.stranger}]
+    ended = len(re.findall("Connection (?:closed|reset) by", ground.sshd.log.read_text()))
+    for each in wrong:
+        refusal(ground.ssh(user="canary", **each))
+    with pytest.raises(PreflightFailed) as caught:
+        Fleet({"web1": ground.ssh(user="canary", **wrong[-1])}, lambda *_: None).open()
+    assert (caught.value.exit_code, "CHANGED" in str(caught.value)) == (4, True)
+    wait(lambda: len(re.findall("Connection (?:closed|reset) by", ground.sshd.log.read_text())) >= ended + 4)
+    assert "canary" not in ground.sshd.log.read_text()
+    refusal(ground.ssh(user="canary"))
+    wait(lambda: "Invalid user canary" in ground.sshd.log.read_text())
+
+
+def lines_of(ground: Ground, text: str) -> Path:
+    """Write a known_hosts in which NAME, KEY, ECDSA and OTHER stand for the real ones."""
+    words = {"NAME": f"[127.0.0.1]:{ground.sshd.port}", "KEY": ground.sshd.key, "ECDSA": ground.sshd.ecdsa, "OTHER": ground.stranger}
+    file = ground.known()
+    file.write_text(re.sub("(?<![A-Za-z0-9+/])(NAME|KEY|ECDSA|OTHER)", lambda found: words[found[0]], text))
+    return file
+
+
+@pytest.mark.parametrize("text", [
+    "NAME KEY comment here\n",
+    "# note\n\nother.example,NAME KEY\n",
+    "NAME\tKEY\r\n",
+    "[127.0.0.*]:* KEY\n",
+    "*,!other KEY\n",
+    "NAME ECDSA\n",
+    "NAME OTHER\nNAME KEY\n",
+    "@cert-authority NAME OTHER\nNAME KEY\n",
+    "@revoked * OTHER\nNAME KEY\n",
+    "@revoked elsewhere KEY\nNAME KEY\n",
+    "NAME ssh-ed25519 torn\n|1|torn KEY\n|1|=|= KEY\n|| KEY\nNAME\nNAME KEY\n",
+])
+def test_known_hosts_is_read_as_ssh_reads_it(ground, opened, text):
+    assert ran(opened(ground.ssh(known=lines_of(ground, text))), cmd("true")).ok
+
+
+@pytest.mark.parametrize("text, told", [
+    ("127.0.0.1 KEY\n", "is not in known_hosts; it shows ssh-ed25519 SHA256:"),
+    ("# NAME KEY\n", "is not in known_hosts"),
+    ("[127.0.0.1]:1 KEY\n", "is not in known_hosts"),
+    ("*,!NAME KEY\n", "is not in known_hosts"),
+    ("NAME KEYx\n", "is not in known_hosts"),
+    ("NAME OTHER\n", "CHANGED"),
+    ("* OTHER\n", "CHANGED"),
+    ("NAME KEY\n@revoked * KEY\n", "which is REVOKED"),
+    ("@revoked NAME KEY\n", "which is REVOKED"),
+    ("@cert-authority * KEY\n", "by the certificate authority in "),
+    ("@strange NAME KEY\n", "is not in known_hosts"),
+])
+def test_what_known_hosts_does_not_say_is_refused_in_words(ground, text, told):
+    assert told in refusal(ground.ssh(known=lines_of(ground, text)))
+
+
+def test_hashed_names_are_known(ground, opened):
+    file = lines_of(ground, "NAME KEY\n")
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", file], check=True, capture_output=True)
+    assert file.read_text().startswith("|1|")
+    assert ran(opened(ground.ssh(known=file)), cmd("true")).ok
+    file.write_text(file.read_text().replace(ground.sshd.key, ground.stranger))
+    assert "CHANGED" in refusal(ground.ssh(known=file))
+
+
+def test_an_alias_is_looked_up_in_place_of_name_and_port(ground, opened):
+    text = f"Host web1\n  Port {ground.sshd.port}\n  HostKeyAlias the-web"
+    assert ran(opened(Ssh("web1", ssh_config=ground.config(text, lines_of(ground, "the-web KEY\nNAME OTHER\n")))), cmd("true")).ok
+    assert "CHANGED" in refusal(Ssh("web1", ssh_config=ground.config(text, lines_of(ground, "the-web OTHER\nNAME KEY\n"))))
+
+
+def test_ssh_configs_own_files_are_read(ground, opened):
+    place = ground.place / "with space"
+    place.mkdir()
+    lines_of(ground, "NAME KEY\n").rename(place / "known")
+    text = f"Host web1\n  Port {ground.sshd.port}\n  {{}}"
+    for line in (f'GlobalKnownHostsFile "{place}/known"', f'UserKnownHostsFile /none "{place}/known"'):
+        assert ran(opened(Ssh("web1", ssh_config=ground.config(text.format(line), ground.known()))), cmd("true")).ok
+    told = refusal(Ssh("web1", ssh_config=ground.config(text.format(f"RevokedHostKeys {place}/known"))))
+    assert "RevokedHostKeys, which is not read here" in told
+    assert "Is a directory" in refusal(ground.ssh(known=ground.place))
+
+
+def test_groups_that_trust_different_files_share_no_jump_host(ground, opened):
+    gateways, extra = Gateways(), f"  HostKeyAlias web\nHost jump\n  HostKeyAlias jump\n  Port {ground.jump.port}\n"
+    text = f"Host web1\n  Port {ground.sshd.port}\n  ProxyJump jump\n{extra}"
+    config = ground.config(text)
+    right = lines_of(ground, f"web KEY\njump {ground.jump.key}\n")
+    wrong = lines_of(ground, "web KEY\njump OTHER\n")
+    opened(Ssh("web1", ssh_config=config, known_hosts=str(right)), gateways)
+    told = refusal(Ssh("web1", ssh_config=config, known_hosts=str(wrong)), gateways=gateways)
+    assert told.startswith("jump host 127.0.0.1:")
+    assert "CHANGED" in told
 
 
 def test_the_wrong_user_key_is_told_as_such(ground):
