@@ -94,18 +94,18 @@ def kinds(known: Iterable[Entry]) -> set[str]:
     return {entry.key.kind for entry in known if not entry.marker}
 
 
-def fault(known: Sequence[Entry], shown: Key) -> str:
+def fault(where: str, known: Sequence[Entry], shown: Key) -> str:
     """Say in words what is wrong with the key that a host shows; nothing where it is the one that is known."""
     for entry in known:
         if entry.marker == REVOKED and entry.key == shown:
-            return f"shows {shown}, which is REVOKED ({entry.place}). Somebody may be in between."
+            return f"the host key is REVOKED in {entry.place}: {where} shows {shown}. Somebody may be in between."
     plain = [entry for entry in known if not entry.marker]
     if any(entry.key == shown for entry in plain):
         return ""
     if plain:
         told = ", ".join(f"{entry.key} ({entry.place})" for entry in plain)
-        return f"shows {shown}, known is {told}. The host key CHANGED: somebody may be in between."
+        return f"the host key CHANGED: {where} shows {shown}, known is {told}. Somebody may be in between."
     if authorities := [entry for entry in known if entry.marker == AUTHORITY]:
         why = f"known by the certificate authority in {authorities[0].place} only, and host certificates are not read here"
-        return f"is {why}; it shows {shown}."
-    return f"is not in known_hosts; it shows {shown}."
+        return f"{where} is {why}; it shows {shown}."
+    return f"{where} is not in known_hosts; it shows {shown}."

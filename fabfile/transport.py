@@ -366,9 +366,9 @@ class _Judge(paramiko.MissingHostKeyPolicy):
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         """Hang up on a key that is not the known one; Paramiko asks before it logs in."""
-        if wrong := knownhosts.fault(self.known, knownhosts.Key(key.get_name(), key.asbytes())):
+        if wrong := knownhosts.fault(_where(self.ssh), self.known, knownhosts.Key(key.get_name(), key.asbytes())):
             client.close()
-            raise _Untrusted(f"{_where(self.ssh)} {wrong} {self._advice()}")
+            raise _Untrusted(f"{wrong} {self._advice()}")
 
     def _advice(self) -> str:
         if self.ssh.host_key or self.ssh.known_hosts:

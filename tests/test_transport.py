@@ -430,8 +430,8 @@ def test_known_hosts_is_read_as_ssh_reads_it(ground, opened, text):
     ("NAME KEYx\n", "is not in known_hosts"),
     ("NAME OTHER\n", "CHANGED"),
     ("* OTHER\n", "CHANGED"),
-    ("NAME KEY\n@revoked * KEY\n", "which is REVOKED"),
-    ("@revoked NAME KEY\n", "which is REVOKED"),
+    ("NAME KEY\n@revoked * KEY\n", "the host key is REVOKED in "),
+    ("@revoked NAME KEY\n", "the host key is REVOKED in "),
     ("@cert-authority * KEY\n", "by the certificate authority in "),
     ("@strange NAME KEY\n", "is not in known_hosts"),
 ])
@@ -474,8 +474,7 @@ def test_groups_that_trust_different_files_share_no_jump_host(ground, opened):
     wrong = lines_of(ground, "web KEY\njump OTHER\n")
     opened(Ssh("web1", ssh_config=config, known_hosts=str(right)), gateways)
     told = refusal(Ssh("web1", ssh_config=config, known_hosts=str(wrong)), gateways=gateways)
-    assert told.startswith("jump host 127.0.0.1:")
-    assert "CHANGED" in told
+    assert told.startswith("jump host the host key CHANGED: ")
 
 
 def test_the_wrong_user_key_is_told_as_such(ground):
