@@ -28,6 +28,7 @@ import fabric
 import paramiko
 
 from . import knownhosts
+from .commands.shell import Shell
 from .values import Ssh
 
 CONNECT_TIMEOUT = 15.0    # seconds, for TCP, banner and login each
@@ -108,7 +109,7 @@ class Line:
         """Return the address that ssh config gives this host."""
         return self.connection.host if self.connection else _config(self.ssh).hostname
 
-    def run(self, text: str, mark: str, heard: Callable[[dict[str, Any]], None]) -> Outcome:
+    def run(self, text: Shell, mark: str, heard: Callable[[dict[str, Any]], None]) -> Outcome:
         """Send a script to `sh -s`; call `heard` for each event as it comes; block until the end, without polling."""
         if self.connection is None:
             raise RuntimeError(f"{self.name}: run before open")
@@ -122,7 +123,7 @@ class Line:
         outcome.seconds = time.monotonic() - begun
         return outcome
 
-    def beat(self, text: str, mark: str) -> None:
+    def beat(self, text: Shell, mark: str) -> None:
         """Show a sign of life: a line to a script that runs, else the script `text`, which is done at once."""
         with self._opening:
             running = next((channel for channel in self._running if not channel.closed), None)
@@ -132,7 +133,7 @@ class Line:
                 with suppress(OSError):
                     running.sendall(b"\n")
 
-    def _start(self, text: str) -> paramiko.Channel:
+    def _start(self, text: Shell) -> paramiko.Channel:
         assert self.connection is not None
         with self._opening:
             channel: paramiko.Channel = self.connection.transport.open_session(timeout=self.timeout)
@@ -146,7 +147,7 @@ class Line:
             self._running.append(channel)
         return channel
 
-    def _exchange(self, text: str, mark: str, heard: Callable[[dict[str, Any]], None], outcome: Outcome) -> None:
+    def _exchange(self, text: Shell, mark: str, heard: Callable[[dict[str, Any]], None], outcome: Outcome) -> None:
         channel = self._start(text)
         try:
             tail: deque[str] = deque(maxlen=TAIL_LINES)
