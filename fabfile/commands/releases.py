@@ -67,8 +67,11 @@ scripts_are_there() { # root release script...
 }
 complete() { # root release marker-json
     file=$1/releases/$2/.gapless.json
+    # It holds the app's env, which is nobody else's.
     # Some shells say no more than "I/O error" here, some nothing at all.
-    if ! printf '%s\n' "$3" >"$file.next" || [ ! -s "$file.next" ]; then fail "the marker cannot be written: no space left on $1"; fi
+    if ! (umask 077; printf '%s\n' "$3" >"$file.next") || [ ! -s "$file.next" ]; then
+        fail "the marker cannot be written: no space left on $1"
+    fi
     mv "$file.next" "$file"
 }
 discard() { # root release

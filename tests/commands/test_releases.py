@@ -233,6 +233,7 @@ def test_the_marker_arrives_as_it_was(sh, root):
     assert sh.run(Step("complete", releases.complete(str(root), "0001-abc", marker))).code == 0
     release = root / "releases" / "0001-abc"
     assert (release / ".gapless.json").read_text() == marker + "\n"
+    assert (release / ".gapless.json").stat().st_mode & 0o777 == 0o600  # the app's env is in it
     assert sorted(each.name for each in release.iterdir()) == [".gapless.json", "sub"]
 
 
