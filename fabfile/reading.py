@@ -88,12 +88,13 @@ class Reader:
         families = {name: self._family(name, node, groups) for name, node in composed.items()}
         names = _host_names(seat for draft in drafts for seat in draft.seats)
         self._check_names(groups, set(names.values()))
-        self._check_cycles(families)
+        below = _below(families)
+        self._check_cycles(families, below)
         self.findings.check()
         return (
             tuple(draft.group(names) for draft in drafts),
             tuple(
-                Composed(name, tuple(leaf for leaf in leaves if leaf in _reach(name, families)), family.protected)
+                Composed(name, tuple(leaf for leaf in leaves if leaf in below[name]), family.protected)
                 for name, family in families.items()
             ),
         )
@@ -274,11 +275,11 @@ class Reader:
         self.findings.add(member.mark, f"groups: no group is called {shown(member.text)}{advice}")
         return False
 
-    def _check_cycles(self, families: dict[str, _Family]) -> None:
+    def _check_cycles(self, families: dict[str, _Family], below: dict[str, set[str]]) -> None:
         """Find each membership that leads back to its own group."""
         for name, family in families.items():
             for member in family.members:
-                if name in _reach(member.text, families):
+                if name == member.text or name in below.get(member.text, ()):
                     self.findings.add(member.mark, f"groups: {shown(name)} would hold itself")
 
     def _check_names(self, groups: Mapping, hosts: set[str]) -> None:
@@ -322,13 +323,17 @@ def _with_port(seat: _Seat) -> str:
     return f"{host}:{seat.address[1]}"
 
 
-def _reach(name: str, families: dict[str, _Family]) -> set[str]:
-    """Follow a group to every group below it, itself included."""
+def _below(families: dict[str, _Family]) -> dict[str, set[str]]:
+    """Follow each group of groups to every group below it; once for all, for a file may hold thousands."""
+    members = {name: {member.text for member in family.members} for name, family in families.items()}
+    return {name: _reach(name, members) for name in families}
+
+
+def _reach(name: str, members: dict[str, set[str]]) -> set[str]:
     seen: set[str] = set()
-    ahead = [name]
+    ahead = set(members[name])
     while ahead:
         here = ahead.pop()
-        if here not in seen:
-            seen.add(here)
-            ahead.extend(member.text for member in getattr(families.get(here), "members", ()))
+        seen.add(here)
+        ahead |= members.get(here, set()) - seen
     return seen

@@ -145,8 +145,8 @@ def respelled(node: Mapping, spec: Spec) -> Mapping:
     """Read a misspelt key as the one that was meant, so that it hides nothing below it; leave out what nobody knows."""
     entries = {key: entry for key, entry in node.entries.items() if key in spec}
     for key, entry in node.entries.items():
-        meant = closest(key, spec)
-        if key not in spec and meant and meant not in entries:
+        meant = "" if key in spec else closest(key, spec)
+        if meant and meant not in entries:
             entries[meant] = entry
     return Mapping(node.mark, entries)
 

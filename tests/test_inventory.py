@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -15,6 +16,7 @@ from fabfile import words
 from fabfile.errors import InventoryError, UsageError
 from fabfile.inventory import Inventory, find, load, parse
 from fabfile.values import App, Balancer, Health, Process, Ssh, Update
+from fabfile.yamltext import BREAK
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "hosts.yaml"
@@ -558,6 +560,30 @@ def test_a_file_made_to_hurt_is_refused_at_once(name: str) -> None:
     assert time.process_time() - begun < 1
 
 
+WOVEN = f"{APP}groups:\n  w: {{hosts: [a]}}\n" + "".join(
+    f"  g{number}: {{groups: [{', '.join(f'g{other}' for other in range(number + 1, min(number + 40, 400)))}{', ' * (number < 399)}w]}}\n"
+    for number in range(400)
+)
+PATIENCE = {
+    "woven groups": WOVEN,
+    "one long line": app(f"migrate: {'a' * 1_000_000}"),
+    "a million breaks": APP + "\r" * 1_000_000 + WEB,
+    "open quotes": app("build: " + "['" * 500_000),
+    "addresses": app("repo: " + "://@" * 250_000),
+    "misspelt keys": app("\n  ".join(f"key{number}: x" for number in range(4_000))),
+    "hosts": host(", ".join(f"h{number}" for number in range(10_000))),
+    "a value of env for each line": app("env:\n" + "".join(f"    1K{number}: v\n" for number in range(5_000))),
+}
+
+
+@pytest.mark.parametrize("name", PATIENCE)
+def test_a_file_of_the_largest_size_is_judged_in_seconds(name: str) -> None:
+    begun = time.process_time()
+    with contextlib.suppress(InventoryError):
+        read(PATIENCE[name])
+    assert time.process_time() - begun < 5
+
+
 def test_a_million_values_are_refused_before_they_are_read() -> None:
     begun = time.process_time()
     assert "more than 50000 values" in refusal("[" + "a," * 500_000 + "]")
@@ -612,7 +638,43 @@ def _loads_or_is_refused(data: bytes) -> None:
     try:
         assert read(data).groups
     except InventoryError as error:
-        assert re.match(r"hosts\.yaml:\d+:\d+: ", str(error.message))
+        message = str(error.message)
+        assert re.match(r"hosts\.yaml:\d+:\d+: ", message)
+        assert all(char.isprintable() for char in message.replace("\n", "").replace("\t", "")), "it could drive a terminal"
+        lines = BREAK.split(data.decode("utf-8-sig", "replace"))
+        for line, column in re.findall(r"^hosts\.yaml:(\d+):(\d+): ", message, re.MULTILINE):
+            assert int(line) <= len(lines)
+            assert int(column) <= len(lines[int(line) - 1]) + 1, "it points past the end of its line"
+
+
+# Words that YAML 1.1 takes for something else, and what a shell, a terminal or Python would act on.
+WORDS = (
+    "no", "off", "Yes", "y", "0755", "0o17", "0x1f", "22:22", "12:30:45", "1.10", "1e3", ".inf", ".nan", "2026-01-01", "null", "~", "=", "<<", "+1",
+    "1_000", "$(touch canary)", "`touch canary`", "!!python/object/apply:os.system [touch canary]", "!!binary aGk=", "\u202eabc", "\U0001f4a5", "a\tb",
+    "a\nb", "'", '"', "\\", "{}", "[]", "# x", "%x", "@x", "&x", "*x", "- x", "? x", ": x", "| x", " x ", "{{x}}", "%s{0}", "\u2028", "\x85", "\ufeff",
+)
+
+
+def quoted(text: str) -> str:
+    plain = (char if char.isascii() and char.isprintable() and char not in '"\\' else f"\\U{ord(char):08x}" for char in text)
+    return f'"{"".join(plain)}"'
+
+
+@given(st.lists(st.sampled_from(WORDS) | st.text(st.characters(exclude_categories=["Cs", "Cc"])), min_size=1, max_size=5))
+def test_a_quoted_string_stays_what_it_is(texts: list[str]) -> None:
+    env = {f"K{number}": text for number, text in enumerate(texts)}
+    found = first(read(app(f"env: {{{', '.join(f'{key}: {quoted(text)}' for key, text in env.items())}}}"))).processes[0].env
+    assert dict(found) == env
+    assert all(type(value) is str for _, value in found)
+
+
+@given(st.sampled_from(WORDS), st.sampled_from(["ref", "name", "repo", "root", "port", "health", "build", "env", "instances", "migrate", "header"]))
+def test_a_word_with_a_meaning_runs_nothing_wherever_it_stands(tmp_path_factory: pytest.TempPathFactory, word: str, key: str) -> None:
+    place = tmp_path_factory.getbasetemp()
+    with contextlib.chdir(place):
+        for text in (app(f"{key}: {word}"), app(f"{key}: [{word}]"), app(f"{key}: {json.dumps(word)}"), app(f"{word}: {key}")):
+            _loads_or_is_refused(text.encode())
+    assert not list(place.glob("canary*"))
 
 
 # Selectors
