@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from .commands import balancer, journal, lock, node, pm2, releases
-from .commands.shell import QUIET, Shell, Step, script
+from .commands.shell import SILENT, Shell, Step, script
 from .errors import PreflightFailed, UsageError
 from .transport import Gateways, Line, Outcome, Unreachable
 from .values import Balancer, Ssh
@@ -41,7 +41,7 @@ class Fleet:
         self.gateways = Gateways()
         self.lines = {name: Line(name, ssh, self.gateways) for name, ssh in hosts.items()}
         self.emit = emit
-        self.beats: Mapping[str, Shell] = {}  # what shows each host that we are alive, once it is claimed
+        self.beats: Mapping[str, Step] = {}  # what shows each host that we are alive, once it is claimed
         self.stopping = threading.Event()  # set by an interrupt or a failure: nothing new may begin
 
     def open(self) -> None:
@@ -67,7 +67,7 @@ class Fleet:
     def run(self, phase: str, host: str, steps: Iterable[Step]) -> Outcome:
         """Send one script to one host, and wait for its end."""
         mark = _mark()
-        text: Shell = script(LIBRARY, steps, mark, self.beats.get(host, QUIET))
+        text: Shell = script(LIBRARY, steps, mark, self.beats.get(host, SILENT).command)
         outcome = self.lines[host].run(text, mark, lambda event: self.emit(phase, host, event))
         self.emit(phase, host, {
             "event": "end", "code": outcome.code, "step": outcome.step, "seconds": outcome.seconds, "tail": outcome.tail,
@@ -77,9 +77,9 @@ class Fleet:
     def beat(self) -> None:
         """Show every host a sign of life; one that can't be reached is told so by its silence."""
         with ThreadPoolExecutor(max_workers=8) as pool:
-            for name, text in self.beats.items():
+            for name, beat in self.beats.items():
                 mark = _mark()
-                pool.submit(self.lines[name].beat, script(LIBRARY, [Step("beat", text)], mark), mark)
+                pool.submit(self.lines[name].beat, script(LIBRARY, [beat], mark), mark)
 
     def each(self, phase: str, scripts: Mapping[str, Iterable[Step]]) -> dict[str, Outcome]:
         """Send each host its script, all at once; return their outcomes. An interrupt hangs up, which ends the scripts."""

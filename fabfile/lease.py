@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from .commands import balancer, lock
-from .commands.shell import Shell, Step
+from .commands.shell import Step
 from .errors import LockLost
 from .fleet import Fleet
 from .ownership import BEAT, LEASE
@@ -26,8 +26,8 @@ class Lease:
         self.run = run
         self.hosts = {host.name: host for host in hosts}
         self.fleet = fleet
-        beats: Mapping[str, Shell] = {name: lock.beat(host.app.root, run) for name, host in self.hosts.items()}
-        self.beats = {name: beats.get(name, balancer.beat(run)) for name in fleet.lines}
+        beats = {name: Step("beat", lock.beat(host.app.root, run)) for name, host in self.hosts.items()}
+        self.beats = {name: beats.get(name, Step("beat", balancer.beat(run))) for name in fleet.lines}
         self._last = _clock()
         self._doubt = False
         self._done = threading.Event()

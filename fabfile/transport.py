@@ -37,6 +37,7 @@ USER_TIMEOUT_MS = 30_000  # unacknowledged bytes older than this end the connect
 HANDSHAKES = 10           # at once; sshd's MaxStartups (10:30:100) drops logins at random beyond
 TAIL_LINES = 40
 CHANNELS = 8              # at once on one connection; sshd's MaxSessions is 10
+HEARTBEAT = b"\n"         # on the stdin of a script that runs
 LINE_LIMIT = 65_536       # characters kept of a line without end
 KNOWN_HOSTS = {           # ssh config's options, and what they are where they are not set
     "userknownhostsfile": "~/.ssh/known_hosts ~/.ssh/known_hosts2",
@@ -128,10 +129,11 @@ class Line:
         with self._opening:
             running = next((channel for channel in self._running if not channel.closed), None)
             if running is None and self.alive:
-                self.run(text, mark, lambda event: None)
+                with suppress(paramiko.SSHException, OSError, EOFError):
+                    self._exchange(text, mark, lambda event: None, Outcome(None))
             elif running is not None and running.send_ready():
                 with suppress(OSError):
-                    running.sendall(b"\n")
+                    running.sendall(HEARTBEAT)
 
     def _start(self, text: Shell) -> paramiko.Channel:
         assert self.connection is not None

@@ -95,7 +95,7 @@ RUNS = {
     "subprocess.run": "source.py", "super().run": "transport.py",
 }
 WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "open_sftp", "sudo", "local", "system", "popen"}
-WIRE = (".exec_command('exec sh -s')", ".sendall(text.encode())", ".open_session(timeout=self.timeout)")
+WIRE = (".exec_command('exec sh -s')", ".sendall(text.encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)")
 ROOM = {file.stem for file in (ROOMS / "commands").glob("*.py")}
 
 

@@ -64,10 +64,10 @@ fail() {{ printf '%s\\n' "$@" >&2; exit 1; }}
 """
 
 
-QUIET = Shell(":")
+SILENT = Step("beat", Shell(":"))
 
 
-def script(library: str, steps: Iterable[Step], mark: str, beat: Shell = QUIET) -> Shell:
+def script(library: str, steps: Iterable[Step], mark: str, beat: Shell = SILENT.command) -> Shell:
     """
     Fuse steps into one text for `sh -s`, run under `set -eu`; stop at the first that fails.
 
