@@ -346,6 +346,37 @@ def test_hanging_up_ends_the_step_in_hand(ground, opened, tmp_path):
     wait(lambda: not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists(), 5)
 
 
+def test_a_heartbeat_reaches_a_script_that_runs_and_a_host_that_idles(ground, opened, tmp_path):
+    line = opened(ground.ssh())
+    busy, idle = Shell(f"echo busy >>{tmp_path}/beats"), script("", [Step("beat", Shell(f"echo idle >>{tmp_path}/beats"))], MARK)
+    ends = []
+    body = script("", [Step("wait", Shell(f": >{tmp_path}/begun; while [ ! -e {tmp_path}/stop ]; do sleep 0.05; done"))], MARK, busy)
+    thread = threading.Thread(target=lambda: ends.append(line.run(body, MARK, lambda event: None)))
+    thread.start()
+    wait((tmp_path / "begun").exists)
+    for _ in range(3):
+        line.beat(idle, MARK)
+    wait(lambda: (tmp_path / "beats").exists() and (tmp_path / "beats").read_text() == "busy\n" * 3)
+    (tmp_path / "stop").touch()
+    thread.join(10)
+    line.beat(idle, MARK)
+    assert (ends[0].code, (tmp_path / "beats").read_text()) == (0, "busy\n" * 3 + "idle\n")
+    line.close()
+    line.beat(idle, MARK)  # nobody is there to be told
+
+
+def test_the_heartbeat_and_a_script_share_the_one_session_that_may_be_open(ground, opened):
+    line = opened(ground.ssh())
+    idle = script("", [Step("beat", cmd("sleep", "0.2"))], MARK)
+    beating = threading.Thread(target=lambda: line.beat(idle, MARK))
+    beating.start()
+    time.sleep(0.05)
+    begun = time.monotonic()
+    assert ran(line, cmd("true")).code == 0
+    assert time.monotonic() - begun > 0.1  # it waited for its turn: sshd may allow one session (MaxSessions 1)
+    beating.join(5)
+
+
 # ---------------------------------------------------------------------- whom it trusts
 
 
