@@ -62,7 +62,7 @@ class Claim:
             Step("room", releases.room_for(app.root, app.min_free_mb)),
             Step("shared", releases.shared_is_there(app.root, app.shared_files)),
             Step("lock", lock.take(app.root, json.dumps(dict(self.owner)), over)),
-            Step("facts", pm2.facts(app.root, [process.name for process in app.processes])),
+            Step("facts", pm2.facts(app.root, app.processes)),
         ]
 
     def _judge(self, outcomes: Mapping[str, Outcome]) -> dict[str, Facts]:

@@ -8,6 +8,7 @@ from typing import Any
 from .plan import Facts
 from .values import Host, Process
 
+NOTHING: Facts = {"daemon": {}, "version": "", "processes": [], "saved": []}  # of a host that can't be read
 RECENT = 600_000  # ms; a worker that died longer ago and has stood since is no news
 
 
@@ -58,6 +59,18 @@ def drifted(host: Host, facts: Facts, rotation: str = "") -> list[str]:
         found += ["out of rotation"] if rotation.startswith("OUT") else []
     found += [f"{name} runs with its last good env file: the one in shared/ made it fail; mend it and reload" for name in facts["pinned"]]
     found += [f"pid {stray['pid']} runs {stray['release']}, unknown to PM2" for stray in facts["strays"]]
+    return found
+
+
+def notes(facts: Facts) -> list[str]:
+    """Name what is no drift today, but will be one some day."""
+    found = []
+    daemon, module = facts["daemon"].get("version"), facts["version"]
+    if daemon and daemon != module:
+        found.append(f"PM2's daemon is {daemon}, its command {module}; `pm2 update` evens that out, but restarts everything")
+    missing = {item["name"] for item in facts["processes"]} - set(facts["saved"])
+    if missing:
+        found.append(f"PM2 would not start {', '.join(sorted(missing))} after a reboot: its saved list lacks it; `pm2 save` there")
     return found
 
 

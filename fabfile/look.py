@@ -9,7 +9,7 @@ from . import ownership
 from .claim import held_by
 from .commands import balancer, lock, node, pm2
 from .commands.shell import Step
-from .drift import drifted, healthy, linked, running
+from .drift import NOTHING, drifted, healthy, linked, notes, running
 from .errors import RunFailed, Unsettled, UsageError
 from .fleet import Fleet
 from .report.summary import table
@@ -55,6 +55,9 @@ class Look:
             rows.append([name, linked(facts), running(facts), healthy(facts), seen, "; ".join(drift) or "ok"])
             drifts += [name] if drift else []
         self.say(table(["host", "current", "running", "healthy", "rotation", "state"], rows))
+        for name, outcome in outcomes.items():
+            for text in notes(outcome.last("facts") or NOTHING):
+                self.say(f"note: {name}: {text}")
         held = held_by(outcomes)
         if held:
             self.say(ownership.told(held, self.targets.selector))
@@ -63,10 +66,9 @@ class Look:
             raise Unsettled(f"{', '.join(sorted(drifts))}: not as it should be, see above")
 
     def facts_steps(self, host: Host) -> list[Step]:
-        names = [process.name for process in host.app.processes]
         return [
             Step("lock", lock.show(host.app.root)), Step("tools", node.tools(host.node_bin, host.pm2_home)),
-            Step("facts", pm2.facts(host.app.root, names)),
+            Step("facts", pm2.facts(host.app.root, host.app.processes)),
         ]
 
     def rotation(self) -> dict[str, str]:

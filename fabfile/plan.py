@@ -73,7 +73,8 @@ def _loses(process: Process) -> bool:
 def unfit(host: Host, facts: Facts, options: Options) -> list[str]:
     """List what makes a host unfit for a deploy; each with what to do about it."""
     return [text for text in (
-        _old_node(facts), facts["trouble"], _bad_link(host, facts), _dead_daemon(facts, options), *_foreign(host, facts, options)
+        _old_node(facts), facts["trouble"], _bad_link(host, facts), _dead_daemon(facts, options), *_taken(facts),
+        *_foreign(host, facts, options)
     ) if text]
 
 
@@ -106,6 +107,14 @@ def _dead_daemon(facts: Facts, options: Options) -> str | None:
         f"current is {facts['current']['release']}, but PM2 ({facts['daemon']['home']}) {daemon}: the app is down or belongs to "
         "another PM2. `pm2 resurrect` there brings it back; --allow-downtime starts it anew"
     )
+
+
+def _taken(facts: Facts) -> list[str]:
+    return [
+        f"port {each['port']} of {each['name']} is held by pid {each['pid'] or '?'} ({each['command']}), which is not ours and was left "
+        "alone: end it, set another port:, or name the PM2 that it belongs to (pm2_home:)"
+        for each in facts["taken"]
+    ]
 
 
 def _foreign(host: Host, facts: Facts, options: Options) -> list[str]:

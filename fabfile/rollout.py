@@ -246,7 +246,7 @@ class Rollout:
     def finish_steps(self, host: Host, record: Mapping[str, Any]) -> list[Step]:
         app, facts = host.app, self.facts[host.name]
         gone = plan.doomed(facts, app.keep_releases, [self.release])
-        look = [self.tools(host), Step("look again", softly(pm2.facts(app.root, [process.name for process in app.processes])))]
+        look = [self.tools(host), Step("look again", softly(pm2.facts(app.root, app.processes)))]
         return [
             Step("own", lock.enter(app.root, self.id, "finish")),
             *(look if host.name in self.waves.reloaded else []),

@@ -115,12 +115,36 @@ def facts(current: Any = "0002-bbb", state: str = "ok", **changes: Any) -> dict[
     usual = {
         "node": "20.12.0", "pm2": "/pm2", "trouble": None, "current": {"state": state, "release": current},
         "daemon": {"pid": 7, "home": "/home/app/.pm2"}, "processes": [worker()], "releases": [release("0001-aaa"), release("0002-bbb")],
+        "taken": [], "migrations": [],
     }
     return {**usual, **changes}
 
 
 def unfit(options: Options = DEPLOY, **changes: Any) -> list[str]:
     return plan.unfit(hosts(1)[0], facts(**changes), options)
+
+
+def test_a_port_that_a_stranger_holds_is_told_and_nothing_else_is_done():
+    holder = {"name": "shop", "port": 3000, "pid": 12, "command": "PM2 v7.0.4: God Daemon (/home/eve/.pm2)"}
+    assert unfit(taken=[holder]) == [
+        "port 3000 of shop is held by pid 12 (PM2 v7.0.4: God Daemon (/home/eve/.pm2)), which is not ours and was left alone: end it, set "
+        "another port:, or name the PM2 that it belongs to (pm2_home:)"
+    ]
+
+
+def migration(outcome: str, at: int = 1, release: str = "0003-ccc") -> dict[str, Any]:
+    return {"run": f"r{at}", "release": release, "at": at, "outcome": outcome}
+
+
+def test_the_last_migration_of_a_release_counts_on_whichever_host_it_ran():
+    known = {"a": facts(migrations=[migration("failed", 1), migration("done", 3)]), "b": facts(migrations=[migration("failed", 2)])}
+    assert plan.migrated(known, "0003-ccc") == "done"
+    assert plan.migrated(known, "0004-ddd") == ""
+
+
+def test_a_migration_of_unknown_outcome_is_named_with_host_and_run():
+    known = {"a": facts(), "b": facts(migrations=[migration("unknown", 1), migration("done", 2), migration("at work", 3)])}
+    assert plan.unknown_migrations(known) == {"b": {"r1": "0003-ccc"}}
 
 
 def test_a_good_host_is_fit():

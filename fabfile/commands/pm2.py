@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ..values import Process
 from .shell import Shell, call, cmd, path
 
 RUNTIME = Path(__file__).parent.parent / "runtime"
@@ -23,9 +24,10 @@ def _here(text: str) -> str:
     return f"<<'@END@'\n{text.rstrip()}\n@END@"
 
 
-def facts(root: str, names: Iterable[str]) -> Shell:
+def facts(root: str, processes: Iterable[Process]) -> Shell:
     """Report the truth of the host as one event `facts`; writes nothing, needs nothing installed."""
-    order = call("clean_node", cmd("-"), path(root), Shell('"$pm2_dir"'), cmd(*names))
+    named = [f"{each.name}={each.port}" if each.port else each.name for each in processes]
+    order = call("clean_node", cmd("-"), path(root), Shell('"$pm2_dir"'), cmd(*named))
     return Shell(f"{order} {_here(_source('truth.cjs'))}")
 
 

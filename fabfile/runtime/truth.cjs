@@ -1,7 +1,7 @@
 'use strict';
 // The truth of one host: what runs, from PM2's daemon, /proc and each worker's own socket. Reads only.
 //
-//   node truth.cjs ROOT PM2_DIR APP...      (or piped into `node - ROOT PM2_DIR APP...`)
+//   node truth.cjs ROOT PM2_DIR APP[=PORT]...      (or piped into `node - ROOT PM2_DIR APP[=PORT]...`)
 //
 // Prints one JSON object. Never prints an environment: PM2's list holds every secret of the app.
 
@@ -238,23 +238,37 @@ const commandOf = (pid) => (read(`/proc/${pid}/cmdline`) || '').split('\0').join
 
 const pm2Version = (pm2Dir) => (readJson(path.join(pm2Dir, 'package.json')) || {}).version;
 
-/** Gather everything about one app root; `names` are its PM2 process names. */
-async function facts(root, pm2Dir, names) {
+/** Name the ports of processes that don't run here yet, and who holds them; in cluster mode that is PM2's daemon. */
+function taken(ports, god, processes) {
+  return [...ports]
+    .filter(([name, port]) => port && !processes.some((item) => item.name === name))
+    .map(([name, port]) => ({ name, port, ...portHolder(port) }))
+    .filter(({ command, pid }) => command && pid !== god.pid);
+}
+
+/** List the processes that PM2 would start after a reboot. */
+const saved = () => (readJson(path.join(pm2Home(), 'dump.pm2')) || []).map((env) => env.name);
+
+/** Gather everything about one app root; `ports` has the port (or nothing) of each of its PM2 process names. */
+async function facts(root, pm2Dir, ports) {
   const god = daemon();
   const answer = {
     node: process.versions.node, path: process.env.PATH, pm2: pm2Dir, version: pm2Version(pm2Dir),
     cpus: os.availableParallelism(), root, daemon: god,
-    current: current(root), releases: releases(root), processes: [], strays: [], trouble: null, migrations: migrations(root), driving: driving(root),
+    current: current(root), releases: releases(root), processes: [], strays: [], trouble: null, migrations: migrations(root), driving: driving(root), taken: [], saved: saved(),
     pinned: Object.keys((readJson(path.join(runDir(root), 'reload.json')) || {}).env_files || {}),
   };
+  answer.taken = taken(ports, god, []);
   if (!god.pid) return answer;
   // While a driver is at work it is the one that restarts workers.
   const { restarts: settled = {} } = (!answer.driving.length && readJson(path.join(runDir(root), 'settled.json'))) || {};
   try {
     const pm2 = await connect(pm2Dir);
     const all = await list(pm2, root);
-    answer.processes = await Promise.all(all.filter((item) => names.includes(item.name)).map((item) => withHealth(item, root, settled)));
+    answer.processes = await Promise.all(all.filter((item) => ports.has(item.name)).map((item) => withHealth(item, root, settled)));
     answer.strays = strays(root, god.pid, all);
+    answer.taken = taken(ports, god, answer.processes);
+    god.version = await rpc(pm2, 'getVersion', {});
     pm2.disconnect();
   } catch (err) {
     answer.trouble = `PM2's daemon (pid ${god.pid}): ${err.message}`;
@@ -284,8 +298,9 @@ module.exports = {
 
 // Piped into `node -` there is no require.main at all; required by the driver it is the driver.
 if (require.main === module || require.main === undefined) {
-  const [root, pm2Dir, ...names] = process.argv.slice(2);
-  facts(root, pm2Dir, names).then(
+  const [root, pm2Dir, ...named] = process.argv.slice(2);
+  const ports = new Map(named.map((text) => text.split('=')).map(([name, port]) => [name, Number(port) || null]));
+  facts(root, pm2Dir, ports).then(
     (answer) => {
       process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${JSON.stringify({ event: 'facts', ...answer })}\n`, () => process.exit(0));
     },

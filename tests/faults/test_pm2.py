@@ -46,7 +46,7 @@ def test_daemon_stopped_for_a_moment_in_reload(case: Callable[..., Case], fleet:
 def test_port_is_taken(case: Callable[..., Case], fleet: Ground) -> None:
     """Deploy to a host for the first time, where somebody else has the port; nothing of theirs is touched."""
     fleet.lab.reset("lab3")
-    play = case("a stranger on the port, first deploy of that host", 1, hosts=["lab3"], struck=["lab3"])
+    play = case("a stranger on the port, first deploy of that host", 4, hosts=["lab3"], struck=["lab3"])
     with play.playing(), play.fault(nemesis.port_taken(fleet.lab, "lab3"), begun):
         pass
     assert "which is not ours and was left alone" in play.text()
