@@ -22,7 +22,7 @@ demo: venv  ## Deploy, break and save a local fleet under load (about 5 minutes)
 test: venv  ## Run every test, those on the real fleet too.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 20 minutes).
+faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 25 minutes).
 	$(BIN)/python -m pytest tests/faults -m faults --basetemp .faults
 	$(BIN)/python -m tests.faults.table .faults >docs/faults.md
 
