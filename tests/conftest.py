@@ -2,7 +2,7 @@
 
 import pytest
 
-LONGEST = ("test_deploy.py", "test_recovery.py", "test_interrupt.py", "test_preflight.py", "test_back.py", "test_trouble.py")
+LONGEST = ("test_deploy.py", "test_recovery.py", "test_interrupt.py", "test_preflight.py", "test_secrets.py", "test_back.py", "test_trouble.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
