@@ -265,6 +265,17 @@ def test_a_server_whose_deployer_vanished_comes_back(sh, lb, until):
     assert until(lambda: not list((sh.home / ".gapless/drained").iterdir()))
 
 
+def test_a_deployer_that_vanishes_while_it_drains_leaves_the_timer_behind(one, lb, until):
+    with socket.create_connection(("127.0.0.1", lb.port)):
+        busy = "web1" if until(lambda: sessions(lb, "web1"), 1) else "web2"
+        process = one.start(drain(lb, busy, 60, hold=1))
+        assert until(lambda: lb.status(busy) == "DRAIN")
+        process.stdin.close()  # the link is gone, and with it the script and all in its process group
+        assert process.wait(5) != 0
+        process.stdout.close()
+        assert until(lambda: lb.status(busy) == "UP", 10)
+
+
 def test_as_long_as_its_deployer_is_heard_of_it_stays_out(one, lb, until):
     assert one.run(drain(lb, hold=3)).heard("drained")
     end = time.monotonic() + 6
