@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +48,7 @@ class Case:
     # ------------------------------------------------------------ playing
 
     @contextlib.contextmanager
-    def playing(self, *words: str) -> Iterator[Typed]:
+    def playing(self, *words: str, program: Sequence[str] = ()) -> Iterator[Typed]:
         """Type the command under load; break what is to be broken inside the block. Look, and type it again, afterwards."""
         self.words = list(words) if words else ["deploy", "--ref", self.other_ref()]
         self.history.write(
@@ -58,7 +58,7 @@ class Case:
         self.before = {pid for host in (*lab.names, BALANCER) for pid in lab.pids(host)}
         self.history.write("look", when="before", **look.fleet(self.site))
         with self.watched():
-            self.typed = self.type(1)
+            self.typed = self.type(1, program=program)
             try:
                 yield self.typed
             finally:
@@ -68,8 +68,9 @@ class Case:
         self.again()
         self.played = True
 
-    def type(self, number: int, *words: str) -> Typed:
-        return Typed(self.history, [*(words or self.words), "--hosts", ",".join(self.hosts)], self.site.environment(), number)
+    def type(self, number: int, *words: str, program: Sequence[str] = ()) -> Typed:
+        typed = [*(words or self.words), "--hosts", ",".join(self.hosts)]
+        return Typed(self.history, typed, self.site.environment(), number, **({"program": program} if program else {}))
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -107,6 +108,15 @@ class Case:
             yield
             self.last(until, most, since)
         self.history.write("healed", name=self.name)
+
+    def strike(self) -> None:
+        """Write down that the fault is just over: the command broke itself."""
+        self.history.write("fault", name=self.name)
+        self.history.write("healed", name=self.name)
+
+    def seen(self, when: str) -> dict[str, Any]:
+        """Give what a look at the fleet found."""
+        return next(record for record in reversed(self.history.records) if record["kind"] == "look" and record["when"] == when)
 
     def last(self, until: Moment | None, most: float, since: int) -> None:
         """Let the fault last."""

@@ -1,42 +1,79 @@
-"""The machine that deploys: killed at every phase, paused, interrupted."""
+"""The machine that deploys: killed at every boundary, frozen, paused, interrupted."""
 
 from __future__ import annotations
 
 import signal
+import sys
+import time
 from collections.abc import Callable
 
 import pytest
 
+from fabfile.ownership import LEASE
 from tests.faults import nemesis
 from tests.faults.case import Case
+from tests.faults.conftest import Ground
 from tests.faults.history import Moment, event
+
+HOLD = LEASE + 6 + 1 + 2 * 8  # seconds: what plan.hold gives for this fleet's hosts.yaml
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 MOMENTS: dict[str, Moment] = {
-    "in the claim, one lock taken": event("locked", "lab1"),
     "in the build": event("step", "lab2", name="npm ci"),
-    "as the reload begins": event("phase", phase="reload"),
-    "while the first host is drained": event("drain", "lab1", said="drained"),
-    "as the first host's driver begins": event("begin", "lab1"),
     "while the first host settles": event("settle", "lab1"),
     "between the first host and the second": event("restore", "lab1", ok=True),
-    "while the last host settles": event("settle", "lab3"),
-    "as it finishes": event("phase", phase="finish"),
 }
-CALM = ["in the build", "while the first host settles", "between the first host and the second"]
 
 
-@pytest.mark.parametrize("when", MOMENTS)
-def test_killed(case: Callable[..., Case], when: str) -> None:
-    """What is in hand ends by itself, no request is lost, and the next command knows what to do."""
-    play = case(f"kill -9 of fab {when}", -9, struck=["lab1", "lab2", "lab3"])
-    with play.playing() as typed, play.fault(nemesis.signalled(typed.process, signal.SIGKILL), MOMENTS[when], most=0):
-        pass
+ALL = ["lab1", "lab2", "lab3"]
+BOUNDARIES = [
+    *[(phase, when, host) for phase in ("claim", "build", "reload", "finish") for when in ("before", "mid", "after") for host in ALL],
+    *[(phase, when, f"balancer lablb#{turn}") for phase in ("drain", "restore") for when in ("before", "mid", "after") for turn in (1, 2, 3)],
+]
+
+
+@pytest.mark.parametrize(("phase", "when", "where"), BOUNDARIES)
+def test_killed(case: Callable[..., Case], phase: str, when: str, where: str) -> None:
+    """What is in hand ends by itself, no request is lost, and `fab resume` ends where an undisturbed run would have ended."""
+    play = case(f"kill -9 of fab {WHEN[when]} {phase} of {where.replace('balancer lablb#', 'server ')}", -9, struck=ALL)
+    with play.playing(program=[sys.executable, "-m", "tests.lab.crash", phase, when, where]) as typed:
+        typed.process.wait(60)
+        play.strike()
+    assert len({host["release"] for host in play.seen("again")["hosts"].values()}) == 1
+
+
+WHEN = {"before": "before", "mid": "in the middle of", "after": "after"}
+
+
+def test_a_drained_host_whose_deployer_is_gone_comes_back_by_itself(case: Callable[..., Case], fleet: Ground) -> None:
+    play = case("kill -9 of fab while the first host settles, nobody resumes", -9, limit=150, struck=["lab1"])
+    with play.playing() as typed, play.fault(nemesis.signalled(typed.process, signal.SIGKILL), MOMENTS["while the first host settles"], most=0):
+        typed.process.wait(10)
+        wait_for(lambda: fleet.rotation() == set(ALL), HOLD + 30)
+
+
+def test_frozen_until_another_took_over(case: Callable[..., Case], fleet: Ground) -> None:
+    """A deployer sleeps past its lease, another one resumes its run; when it wakes up it touches nothing."""
+    play = case("fab frozen past its lease, resumed by another, and woken", 5, limit=200, struck=ALL)
+    with play.playing() as typed, play.fault(nemesis.paused(typed.process), MOMENTS["while the first host settles"], most=0):
+        wait_for(lambda: "was not heard of for" in fleet.fab("lock").out, LEASE + 30, every=3)
+        resumed = fleet.fab("resume")
+        assert resumed.code == 0, resumed.out
+        served = {host: fleet.processes(host) for host in ALL}
+    assert "no longer" in play.text()
+    assert {host: fleet.processes(host) for host in ALL} == served
+
+
+def wait_for(true: Callable[[], object], seconds: float, every: float = 0.5) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not so within {seconds:.0f} s"
+        time.sleep(every)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
-@pytest.mark.parametrize("when", CALM)
+@pytest.mark.parametrize("when", MOMENTS)
 def test_interrupted(case: Callable[..., Case], when: str, number: signal.Signals) -> None:
     play = case(f"{number.name} to fab {when}", 128 + number, struck=["lab1", "lab2", "lab3"])
     with play.playing() as typed, play.fault(nemesis.signalled(typed.process, number), MOMENTS[when], most=0):

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.faults.history import History
+from tests.lab.making import CHECKOUT
 
 PATIENCE = 180.0  # seconds after which a command is held for stuck and killed
 LOOK_AGAIN = 0.02
@@ -21,7 +22,8 @@ LOOK_AGAIN = 0.02
 class Typed:
     """A command that runs, in a session of its own as under CI, so that signals reach it and nobody else."""
 
-    def __init__(self, history: History, words: list[str], environment: Mapping[str, str], number: int) -> None:
+    def __init__(self, history: History, words: list[str], environment: Mapping[str, str], number: int,
+                 program: Sequence[str] = (str(Path(sys.executable).parent / "fab"),)) -> None:
         self.history = history
         self.number = number
         self.logs = Path(environment["XDG_STATE_HOME"]) / "gapless"
@@ -30,7 +32,7 @@ class Typed:
         self.begun = time.monotonic()
         history.write("command", words=words, number=number)
         self.process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "fab"), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [*program, *words], cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", env=environment, start_new_session=True,
         )
         self.readers = [threading.Thread(target=self._listen, daemon=True), threading.Thread(target=self._follow, args=(old,), daemon=True)]

@@ -1,10 +1,12 @@
 """Run fab and kill it with -9 at a chosen boundary: python -m tests.lab.crash PHASE WHEN HOST VERB...
 
 WHEN is before, mid or after the script of that phase on that host; mid is the first word of the script that is not a step.
+HOST#2 is the second such script: the balancer has one for each server.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -22,11 +24,13 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(phase: str, when: str, host: str, *words: str) -> None:
+def main(phase: str, when: str, where: str, *words: str) -> None:
     run = Fleet.run
+    host, _, turn = where.partition("#")
+    turns = itertools.count(1)
 
     def dying(self: Fleet, at: str, name: str, steps: Any) -> Any:
-        if (at, name) != (phase, host):
+        if (at, name) != (phase, host) or next(turns) != int(turn or 1):
             return run(self, at, name, steps)
         if when == "before":
             die()

@@ -96,3 +96,14 @@ def test_a_migration_of_unknown_outcome_stops_everything_until_somebody_has_look
     again = site.fab("migrate", "--release", before["lab1"])
     assert (again.code, "is migrated already; not done again" in again.out) == (0, True), again.out
     untouched(site, before)
+
+
+def test_of_five_at_once_one_goes_on_and_the_others_name_it(site: Site) -> None:
+    before = links(site)
+    five = [site.begin("rolling") for _ in range(5)]
+    done = [one.done() for one in five]
+    assert sorted(one.code for one in done) == [0, 3, 3, 3, 3]
+    winner = next(one for one in done if one.code == 0)
+    run = winner.out.rsplit("log: ", 1)[1].split(".log")[0].rsplit("/", 1)[1]
+    assert all(f"(run {run}, " in one.out for one in done if one.code == 3)
+    untouched(site, before)
