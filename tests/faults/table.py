@@ -12,9 +12,9 @@ HEAD = """\
 # What breaks, and what it costs
 
 Each row is one run of `fab` on a fleet of three hosts (real sshd, PM2 and HAProxy, `make faults`), with one fault in it and clients that
-never retry. Every run was then judged by one checker (`tests/faults/checker.py`): requests, capacity, rotation, links, truth of exit code
-and status, locks, orphans, time, explanation, and whether the same command ends well when it is typed again. This page is written by
-that run.
+never retry. One checker ([checker.py](../tests/faults/checker.py)) judged the history of every run: requests, capacity, rotation, links, truth
+of exit code and status, locks, orphans, time, explanation, and whether the same command, typed again without the fault, ends well (after a
+run that died with something in hand: `fab resume`). This page is written by that run.
 
 - *safe after*: seconds from the fault until, on the hosts that it struck, no link moved any more and the balancer gave them traffic;
   `-` where one stayed out until the command was typed again.
