@@ -12,6 +12,7 @@ const { spawn } = require('child_process');
 const truth = require('./truth.cjs');
 
 const FINAL = new Set(['done', 'reverted', 'broken']);
+const ROOM = 65536; // bytes that a journal may come to need
 
 const print = (line) => process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${line}\n`);
 
@@ -49,6 +50,11 @@ class Journal {
 function prepare(journal) {
   fs.mkdirSync(journal.dir, { recursive: true, mode: 0o700 });
   fs.writeFileSync(journal.file('plan'), fs.readFileSync(0), { mode: 0o600 });
+  try {
+    fs.writeFileSync(journal.file('room'), Buffer.alloc(ROOM)); // what can't tell how it went must not begin
+  } finally {
+    truth.attempt(() => fs.unlinkSync(journal.file('room')));
+  }
   return fs.openSync(journal.file('log'), 'a', 0o600);
 }
 

@@ -100,13 +100,16 @@ def test_a_full_disk_stops_the_journal_but_not_the_way_back(host: Host, small_di
     host.serves(old)
 
 
-def test_a_disk_that_is_full_before_the_start_touches_nothing_and_says_so(host: Host, small_disk: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("room", [0, 4 * BLOCK], ids=["full", "no room for a journal"])
+def test_a_disk_that_is_full_before_the_start_touches_nothing_and_says_so(room: int, host: Host, small_disk: Callable[[Path], None]) -> None:
     small_disk(host.base / "runs")
     old = host.up(host.release(1))
     new = host.release(2)
     fill(host.base / "runs")
+    with (host.base / "runs/filler").open("rb+") as filler:
+        filler.truncate((host.base / "runs/filler").stat().st_size - room)
     word = host.start(new).final()
-    assert (word["event"], word["untouched"], word["release"]) == ("reverted", True, old), word
+    assert (word["event"], word.get("untouched"), word.get("release")) == ("reverted", True, old), word
     assert word["why"].startswith("the driver could not be started: ENOSPC: no space left on device"), word
     host.serves(old)
 

@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 DIES_WITH_IT = "the app of that host dies with its PM2, and what it had in hand with it"
 STANDS_STILL = "in cluster mode PM2 itself accepts the connections, so nobody is served there while it stands still"
-DRAINED = event("drain", "lab1", said="drained")
 
 
 def test_daemon_killed_before_the_start(case: Callable[..., Case], fleet: Ground) -> None:
@@ -60,8 +59,9 @@ def test_disk_full_in_build(case: Callable[..., Case], fleet: Ground) -> None:
     assert "No host was switched" in play.text()
 
 
-def test_disk_full_in_reload(case: Callable[..., Case], fleet: Ground) -> None:
+def test_disk_full_before_a_reload(case: Callable[..., Case], fleet: Ground) -> None:
     fleet.needs_mounts()
-    play = case("disk full on one host in its reload", 0, 1)
-    with play.playing(), play.fault(nemesis.disk_full(fleet.lab, "lab1"), DRAINED, until=event("end", "lab1", phase="reload")):
+    play = case("disk full on one host, before its reload begins", 1)
+    with play.playing(), play.fault(nemesis.disk_full(fleet.lab, "lab1"), event("phase", phase="reload"), until=event("end", "lab1", phase="reload")):
         pass
+    assert "lab1: was not changed" in play.text()
