@@ -103,11 +103,21 @@ def look(c: Any, hosts: str) -> Iterator[Look | None]:
         return
     from .look import Look
 
-    view = Look(targets(named), print)
+    with _tells_interrupt():
+        view = Look(targets(named), print)
+        try:
+            yield view
+        finally:
+            view.close()
+
+
+@contextmanager
+def _tells_interrupt() -> Iterator[None]:
+    """End with 130 on Ctrl-C where no lock is held yet; fab by itself says 1, which would be a failed deploy."""
     try:
-        yield view
-    finally:
-        view.close()
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted") from None
 
 
 def state_dir() -> Path:
@@ -164,7 +174,8 @@ def take_up(c: Any, hosts: str, verb: str, *, yes: bool = False, verbose: bool =
 
     chosen = targets(named)
     confirm(chosen, yes)
-    left = recovery.find(chosen, print)
+    with _tells_interrupt():
+        left = recovery.find(chosen, print)
     with _rollout(chosen, left.options(verb), str(left.owner.get("commit", "")), verbose, resumes=left.runs) as rollout:
         yield rollout, left
 
