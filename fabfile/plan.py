@@ -52,6 +52,11 @@ def _count(width: str, total: int) -> int:
     return int(width)
 
 
+def widest(group: Group, widths: Sequence[str]) -> int:
+    """Give the most hosts of a group that may be out of rotation at once."""
+    return max(_count(width, len(group.hosts)) for width in widths)
+
+
 def refuse_downtime(groups: Iterable[Group], allowed: bool) -> None:
     """Refuse a plan that can't keep every request: a fork-mode process restarts, and nothing else would serve."""
     if allowed:

@@ -8,7 +8,7 @@ failed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import plan, probe
@@ -67,7 +67,7 @@ class Waves:
         def in_waves(name: str) -> None:
             group = groups[name]
             hosts = [host for host in group.hosts if host.name in release]
-            for wave in plan.waves(hosts, self.options.max_parallel or group.update.max_parallel):
+            for wave in plan.waves(hosts, self.widths(group)):
                 self.wave(group, wave, release)
 
         if self.options.one_group_at_a_time:
@@ -78,6 +78,9 @@ class Waves:
         failed = {name: end for name, end in self.reloaded.items() if end.state != "new"}
         if failed:
             self.after_failure(failed)
+
+    def widths(self, group: Group) -> Sequence[str]:
+        return self.options.max_parallel or group.update.max_parallel
 
     def wave(self, group: Group, hosts: Iterable[Host], release: Mapping[str, str | None]) -> None:
         """Reload some hosts of a group together, if nothing has failed or been interrupted yet."""
@@ -99,7 +102,8 @@ class Waves:
         if group.balancer is None:
             return self.drive(group, host, release, run, drained=False, bad=bad)
         drain = Step("drain", balancer.drain(
-            group.balancer, host.server, group.update.drain_timeout, self.id, plan.hold(group, host, self.facts[host.name])))
+            group.balancer, host.server, group.update.drain_timeout, self.id, plan.hold(group, host, self.facts[host.name]),
+            plan.widest(group, self.widths(group))))
         with self.turns[group.balancer.host]:
             outcome = self.balance(group.balancer, host, drain)
         if not outcome.ok and self.options.leads_back:
@@ -108,7 +112,7 @@ class Waves:
         if not outcome.ok:
             end = Reloaded("untouched", why=f"could not be drained: {outcome.last_words}")
             return self.put_back(group.balancer, host, end)
-        end = self.drive(group, host, release, run, drained=outcome.last("alone") is None, bad=bad)
+        end = self.drive(group, host, release, run, drained=outcome.last("alone", "crowded") is None, bad=bad)
         if outcome.last("maintenance"):
             end.out_of_rotation = "it was so before, by somebody's hand, and stays so"
         if outcome.last("drained") is None:
@@ -170,7 +174,7 @@ class Waves:
         outcome = self.fleet.run(step.name, name, [step])
         if outcome.code is None and self.fleet.reopen(name):  # both orders may be given twice
             outcome = self.fleet.run(step.name, name, [step])
-        said = outcome.last("drained", "alone", "maintenance", "restored") or {"event": "nothing"}
+        said = outcome.last("drained", "alone", "crowded", "maintenance", "restored") or {"event": "nothing"}
         self.fleet.emit(step.name, host.name, {"event": step.name, "ok": outcome.ok, "said": said["event"], "seconds": outcome.seconds})
         return outcome
 
@@ -203,7 +207,7 @@ class Waves:
 
         def in_waves(name: str) -> None:
             group = next(each for each in self.targets.groups if each.name == name)
-            for wave in plan.waves([host for host in group.hosts if host.name in back], group.update.max_parallel):
+            for wave in plan.waves([host for host in group.hosts if host.name in back], self.widths(group)):
                 self.fleet.together(one, [host.name for host in wave])
 
         self.fleet.together(in_waves, [group.name for group in self.targets.groups])

@@ -32,6 +32,10 @@ beat_drains() { # run
         if [ "$(cat "$file" 2>/dev/null)" = "$1" ]; then touch "$file"; fi
     done
 }
+others_drained() { # socket backend server; how many others are drained by runs, whichever
+    haproxy "$1" "show stat" | awk -F, -v b="$2" -v s="$3" '$1 == b && $2 != s { print $2 }' |
+        while read -r name; do [ ! -e "$drained_dir/$2.$name" ] || echo "$name"; done | wc -l
+}
 fit() { # socket backend server; HAProxy checks a drained server too
     check=$(haproxy "$1" "show stat" | awk -F, -v b="$2" -v s="$3" '$1 == b && $2 == s { print "=" $37; exit }') || return 1
     case $check in = | '='L[467]OK*) ;; *) return 1 ;; esac
@@ -48,7 +52,7 @@ watch_drain() { # socket backend server run hold-seconds; puts a server back who
         [ "$quiet" -lt 3600 ] || return 0
     done
 }
-drain() { # socket backend server limit-seconds run hold-seconds
+drain() { # socket backend server limit-seconds run hold-seconds most
     row=$(server_row "$1" "$2" "$3")
     [ -n "$row" ] || fail "HAProxy has no server $2/$3, or no socket at $1" "Name it as HAProxy does: server: in hosts.yaml"
     case $row in
@@ -65,6 +69,10 @@ drain() { # socket backend server limit-seconds run hold-seconds
     *' UP'* | *' no check'*)
         if [ "$(others_up "$1" "$2" "$3")" -eq 0 ]; then
             say '{"event":"alone"}'
+            return
+        fi
+        if [ "$(others_drained "$1" "$2" "$3")" -ge "$7" ]; then
+            say '{"event":"crowded"}'
             return
         fi ;;
     esac
@@ -130,15 +138,15 @@ rotation() { # socket backend
 RESTORE_LIMIT = 30  # seconds; a check every 1-2 s with rise 2 or 3 needs some
 
 
-def drain(balancer: Balancer, server: str, limit: float, run: str, hold: float) -> Shell:
+def drain(balancer: Balancer, server: str, limit: float, run: str, hold: float, most: int) -> Shell:
     """
     Give the server no new sessions and wait until it has none, `limit` seconds at most.
 
-    Reports `drained`; or `alone` when it is the last one up, where draining would be the outage; or `maintenance` when a person has
-    taken it out. If the run is not heard of for `hold` seconds, a timer on the balancer's host puts the server back, once
+    Reports `drained`; or `alone` when it is the last one up, where draining would be the outage; or `crowded` when `most` others are
+    drained already, by whichever run; or `maintenance` when a person has taken it out. If the run is not heard of for `hold` seconds, a timer on the balancer's host puts the server back, once
     HAProxy's own check finds it fit.
     """
-    return call("drain", path(balancer.socket), cmd(balancer.backend, server, int(limit), run, int(hold)))
+    return call("drain", path(balancer.socket), cmd(balancer.backend, server, int(limit), run, int(hold), most))
 
 
 def restore(balancer: Balancer, server: str, run: str, runs: bool = True) -> Shell:

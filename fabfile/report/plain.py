@@ -105,6 +105,8 @@ def _end(data: Mapping[str, Any]) -> str:
 def _drain(data: Mapping[str, Any]) -> str:
     if data["said"] == "alone":
         return "not drained: no other server is up, so the gate alone keeps its requests"
+    if data["said"] == "crowded":
+        return "not drained: as many others are out already as may be, so the gate alone keeps its requests"
     if data["said"] == "maintenance":
         return "is in maintenance at the balancer, and stays so"
     return f"drained in {data['seconds']:.1f} s" if data["ok"] else "could not be drained"

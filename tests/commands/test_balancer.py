@@ -122,8 +122,8 @@ def lb(tmp_path_factory, until) -> Iterator[Haproxy]:
         haproxy.close()
 
 
-def drain(lb: Haproxy, server: str = "web1", limit: float = 5, run: str = "r1", hold: float = 30, **where: str) -> Step:
-    return Step("drain", balancer.drain(lb.values(**where), server, limit, run, hold))
+def drain(lb: Haproxy, server: str = "web1", limit: float = 5, run: str = "r1", hold: float = 30, most: int = 9, **where: str) -> Step:
+    return Step("drain", balancer.drain(lb.values(**where), server, limit, run, hold, most))
 
 
 def restore(lb: Haproxy, server: str = "web1", run: str = "r1", **where: str) -> Step:
@@ -163,6 +163,16 @@ def test_one_whose_only_neighbour_is_drained_is_left_in(one, lb):
     assert one.run(drain(lb, "web2")).heard("drained")
     assert one.run(drain(lb)).heard("alone")
     assert lb.status("web1") == "UP"
+
+
+def test_beside_as_many_as_may_be_out_it_is_left_in(one, lb):
+    drained = one.home / ".gapless/drained"
+    drained.mkdir(parents=True)
+    (drained / "api.web2").write_text("r0\n")
+    (drained / "api.other").write_text("r0\n")
+    assert one.run(drain(lb, most=1)).heard("crowded")
+    assert (lb.status("web1"), (drained / "api.web1").exists()) == ("UP", False)
+    assert one.run(drain(lb, most=2)).heard("drained")
 
 
 def test_two_that_are_drained_at_the_same_moment_leave_one_in(one, lb):
