@@ -41,6 +41,11 @@ def well(item: Mapping[str, Any]) -> bool:
     return item["status"] == "online" and item["state"] == "open" and (item["health"] is None or item["health"]["status"] == 200)
 
 
+def sound(facts: Facts) -> bool:
+    """Say whether whatever is sent to this host would be answered by the release that it should run."""
+    return not facts["driving"] and all(well(item) and item["release"] == facts["current"]["release"] for item in facts["processes"])
+
+
 def drifted(host: Host, facts: Facts, rotation: str = "") -> list[str]:
     """Name each way in which this host is not what its link and hosts.yaml say; `rotation` is the balancer's word, if any."""
     found = []

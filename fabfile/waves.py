@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from . import plan, probe
 from .commands import balancer, lock, node
 from .commands.shell import Step
+from .drift import sound
 from .errors import LockLost, RunFailed, Unsettled
 from .fleet import Fleet
 from .lease import Lease
@@ -111,7 +112,10 @@ class Waves:
             return self.drive(group, host, release, run, drained=False, bad=bad)
         if not outcome.ok:
             end = Reloaded("untouched", why=f"could not be drained: {outcome.last_words}")
-            return self.put_back(group.balancer, host, end)
+            if sound(self.facts[host.name]):
+                return self.put_back(group.balancer, host, end)
+            end.out_of_rotation = "it was not fit for it before, and was left as it is"
+            return end
         end = self.drive(group, host, release, run, drained=outcome.last("alone", "crowded") is None, bad=bad)
         if outcome.last("maintenance"):
             end.out_of_rotation = "it was so before, by somebody's hand, and stays so"
