@@ -201,8 +201,8 @@ class Host:
     # ------------------------------------------------------------------ the migration (runtime/migrate.cjs)
 
     def migrate(self, work: Work) -> Iterator[None]:
-        work.write("begin", release=work.plan["release"])
         self.world.migration_begins(work)
+        work.write("begin", release=work.plan["release"])
         yield
         if self.dies("migration_dies"):
             return
@@ -385,8 +385,9 @@ class Host:
 
     def facts(self) -> dict[str, Any]:
         return {
-            "node": "22.0.0", "path": "/usr/bin", "pm2": "/usr/lib/pm2", "cpus": 2, "trouble": None, "strays": [], "pinned": [],
-            "daemon": {"pid": 1, "home": "/root/.pm2"}, "current": {"state": self.link_state(), "release": self.current},
+            "node": "22.0.0", "path": "/usr/bin", "pm2": "/usr/lib/pm2", "cpus": 2, "trouble": None, "strays": [], "pinned": [], "taken": [],
+            "daemon": {"pid": 1, "home": "/root/.pm2", "version": "7"}, "version": "7", "saved": ["shop"],
+            "current": {"state": self.link_state(), "release": self.current},
             "releases": [
                 {"id": name, "complete": each.complete, "bad": each.bad, "stable": each.stable}
                 for name, each in sorted(self.releases.items(), key=lambda item: (int(item[0].split("-")[0]), item[0]))
@@ -472,13 +473,17 @@ class Front:
                 server.drained_by = (run, self.clock, server.drained_by[2])
         yield from ()
 
-    def sh_drain(self, say: Say, socket: str, backend: str, name: str, limit: str, run: str, hold: str) -> Doing:
+    def sh_drain(self, say: Say, socket: str, backend: str, name: str, limit: str, run: str, hold: str, most: str) -> Doing:
         server, was_up = self.servers[name], self.up(name)
         if server.state == "maint" or (server.state == "drain" and server.drained_by is None):
             say("maintenance")
             return
         if was_up and not self.others_up(name):
             say("alone")
+            return
+        if was_up and sum(each.drained_by is not None for other, each in self.servers.items() if other != name) >= int(most):
+            self.world.count("balancer: crowded")
+            say("crowded")
             return
         self.world.writes(self.hosts[name], f"drain of {name}")
         server.drained_by = (run, self.clock, float(hold))

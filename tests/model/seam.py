@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from fabfile import cli, fleet, lease, ownership, probe, rollout, waves
 from fabfile.report import plain
 from fabfile.rollout import Rollout
+from fabfile.signals import Stop
 from tests.model import turns
 from tests.model.turns import Killed, Pool, Turnstile
 from tests.model.world import Command, Line, World
@@ -136,6 +137,14 @@ def made(rollout_class: Any) -> Any:
     return make
 
 
+@contextmanager
+def stopped_by(leave: Callable[[int], None]) -> Iterator[Stop]:
+    """Have the Ctrl-C of this command, which no signal carries here, go the way of a signal."""
+    command().stop = Stop(leave)
+    yield command().stop
+    command().stop = None
+
+
 def killed(code: int) -> None:
     """Stand in for os._exit, which a second Ctrl-C leads to."""
     command().kill()
@@ -162,7 +171,7 @@ def installed() -> Iterator[None]:
         patch.setattr(plain, "Plain", Face)
         patch.setattr(cli, "targets", lambda hosts: world().targets(hosts))
         patch.setattr(cli, "print", lambda *_: None, raising=False)
-        patch.setattr(cli, "_signals", nullcontext)
+        patch.setattr(cli, "stopped_by", stopped_by)
         patch.setattr(cli, "_prober", measured)
         patch.setattr(cli, "AFTERMATH", 0)
         patch.setattr(cli, "os", SimpleNamespace(_exit=killed, environ={}))

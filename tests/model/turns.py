@@ -165,8 +165,9 @@ def wait(futures: Iterable[Future]) -> None:
     assert me is not None
     for future in futures:
         future.task = future.task or turns.add(me.command, future.work, me.phase)
-    turns.pause(lambda: all(future.task.done for future in futures if future.task))
-    me.command.hear_interrupt(me)
+    while not all(future.task.done for future in futures if future.task):
+        turns.pause(lambda: all(future.task.done for future in futures if future.task))
+        me.command.hear_interrupt(me)
 
 
 class Turnstile:
