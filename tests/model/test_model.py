@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from tests.model.hosts import Front
 from tests.model.judge import come_to_rest, judge
 from tests.model.seam import COMMIT, installed, type_in
 from tests.model.world import MACHINES, Command, Fault, Quality, Shape, World
@@ -19,6 +20,8 @@ SEQUENCES = int(os.environ.get("MODEL_SEQUENCES", "0"))  # none: the few of ever
 WIDTHS = ("1", "2", "50%", "1,100%")
 PHASES = ("reload", "drain", "restore", "reload", "migrate", "finish", "build", "claim", "reload", "mend", "wait", "past", "lock", "unlock")
 SECONDS = (0, 5, 200)
+PLANTED = ("build_breaks", "driver_dies", "going_back_fails", "migration_fails", "migration_dies")
+TROUBLES = (*PLANTED, "away", "a worker dies", "clock jumps", "drain hangs", "balancer away", "maintenance", "refuses drain", "refuses ready")
 
 fault = st.builds(
     Fault, st.sampled_from(("kill", "cut", "one-way", "freeze", "interrupt")), st.sampled_from(PHASES), st.sampled_from((0, 0, 0, 1, 1, 2, 3)),
@@ -87,21 +90,23 @@ class Fleet(RuleBasedStateMachine):
         self.commits += 1
         self.type_in(name, group, where, order, faults, ref=COMMIT.format(self.commits) if name == "build" else "")
 
-    @rule(name=st.sampled_from(("resume", "abort")), group=few, where=machine, order=order, faults=faults)
+    @precondition(lambda self: self.left())
+    @rule(name=st.sampled_from(("resume", "resume", "abort")), group=few, where=machine, order=order, faults=faults)
     def take_up(self, name: str, group: int, where: str, order: int, faults: list[Fault]) -> None:
         self.type_in(name, group, where, order, faults)
 
+    def left(self) -> list[str]:
+        """List the runs that hold a lock, all of which are dead or frozen: each command is over before the next is typed."""
+        return sorted({host.lock.owner["run"] for host in self.world.hosts.values() if host.lock and host.lock.owner})
+
+    @precondition(lambda self: self.left())
     @rule(number=few, faults=faults)
     def unlock(self, number: int, faults: list[Fault]) -> None:
         """Remove the lock of a run that a person believes to be dead."""
-        lock = self.host(number).lock
-        if lock is None:
-            return
-        owner = self.world.owner_of(lock.owner["run"])
-        if owner in self.world.living and not owner.frozen:
-            return
+        run = self.left()[number % len(self.left())]
+        owner = self.world.owner_of(run)
         self.world.loose = self.world.loose or owner in self.world.living
-        self.type_in("unlock", 0, "desk", 0, faults, id=lock.owner["run"])
+        self.type_in("unlock", 0, "desk", 0, faults, id=run)
 
     @precondition(lambda self: any(command.frozen for command in self.world.living))
     @rule(order=order)
@@ -118,57 +123,46 @@ class Fleet(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ faults
 
-    @rule(number=few, flag=st.sampled_from(("build_breaks", "driver_dies", "going_back_fails", "migration_fails", "migration_dies")))
-    def plant(self, number: int, flag: str) -> None:
-        self.world.tell(f"{self.host(number).name}: {flag}")
-        setattr(self.host(number), flag, True)
-
-    @precondition(lambda self: self.world.fronts)
-    @rule(number=few, fault=st.sampled_from(("drain", "ready", "hangs", "maint", "away")))
-    def balancer(self, number: int, fault: str) -> None:
+    @rule(number=few, kind=st.sampled_from(TROUBLES), seconds=st.sampled_from(SECONDS))
+    def trouble(self, number: int, kind: str, seconds: int) -> None:
+        """Break something of a host or of its balancer; what is planted strikes once, when its time comes."""
         host = self.host(number)
         front = self.world.front(host.name)
-        if front is None:
-            return
-        self.world.tell(f"balancer of {host.name}: {fault}")
-        if fault == "hangs":
-            front.hangs.add(host.name)
-        elif fault == "away":
+        self.world.tell(f"{host.name}: {kind} {seconds}")
+        if kind in PLANTED:
+            setattr(host, kind, True)
+        elif kind == "away":
+            host.away_until = self.world.now + seconds
+        elif kind == "a worker dies":
+            for worker in host.workers[:1]:
+                worker.died_at = self.world.now
+        elif kind == "clock jumps":
+            host.ahead += 100 if seconds else -100
+            self.world.loose = True
+        elif front is not None:
+            self.trouble_in_front(front, host.name, kind)
+
+    def trouble_in_front(self, front: Front, name: str, kind: str) -> None:
+        if kind == "drain hangs":
+            front.hangs.add(name)
+        elif kind == "balancer away":
             front.away_until = self.world.now + 5
-        elif fault == "maint":
-            front.servers[host.name].state = "ready" if front.servers[host.name].state == "maint" else "maint"
+        elif kind == "maintenance":
+            front.servers[name].state = "ready" if front.servers[name].state == "maint" else "maint"
         else:
-            front.refuses.append(fault)
-
-    @rule(number=few, seconds=st.sampled_from(SECONDS))
-    def goes_away(self, number: int, seconds: int) -> None:
-        self.world.tell(f"{self.host(number).name} is away for {seconds} s")
-        self.host(number).away_until = self.world.now + seconds
-
-    @rule(number=few)
-    def worker_dies(self, number: int) -> None:
-        """Have PM2 restart a worker by itself."""
-        self.world.tell(f"a worker of {self.host(number).name} dies")
-        for worker in self.host(number).workers[:1]:
-            worker.died_at = self.world.now
+            front.refuses.append(kind.removeprefix("refuses "))
 
     @rule(seconds=st.sampled_from((1, 30, 60, 700)))
     def time_passes(self, seconds: int) -> None:
         self.world.tell(f"{seconds} s pass")
         self.world.advance(seconds)
 
-    @rule(number=few, seconds=st.sampled_from((-100, 100)))
-    def clock_jumps(self, number: int, seconds: int) -> None:
-        self.world.tell(f"the clock of {self.host(number).name} jumps by {seconds} s")
-        self.host(number).ahead += seconds
-        self.world.loose = True
-
     # ------------------------------------------------------------------ end
 
     def teardown(self) -> None:
         if not self.world.promise and self.world.story:
             self.world.turns.shuffle(0)
-            come_to_rest(self.world, "resume" if self.commits % 2 else "abort")
+            come_to_rest(self.world, "resume" if len(self.world.commands) % 2 else "abort")
 
 
 def chosen() -> settings:
