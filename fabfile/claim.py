@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from . import ownership, plan
@@ -26,11 +26,11 @@ class Claim:
         self.fleet = fleet
         self.hosts = {host.name: host for host in targets.hosts}
 
-    def take(self, over: str = "") -> dict[str, Facts]:
+    def take(self, over: Sequence[str] = ()) -> dict[str, Facts]:
         """
         Lock every host and return its facts; raise, with everything given back, if one of them is held or not fit.
 
-        `over` names a run whose locks are taken over. So are, unasked, those of a run that died where nothing that serves was
+        `over` names the runs whose locks are taken over, the last one last. So are, unasked, those of a run that died where nothing that serves was
         in hand.
         """
         self.fleet.open()
@@ -45,11 +45,12 @@ class Claim:
             self.give_back()
             raise
 
-    def _ask(self, names: Iterable[str], over: str) -> dict[str, Outcome]:
-        """Lock these hosts; where a run is in the way that is gone and had nothing in hand, take its place."""
-        outcomes = self.fleet.each("claim", {name: self._steps(name, over) for name in names})
-        abandoned = {name: each for name, each in held_by(outcomes).items() if ownership.gone(each) and ownership.harmless(each)}
-        for run in sorted({str(ownership.run_of(each)) for each in abandoned.values()}):
+    def _ask(self, names: Iterable[str], over: Sequence[str]) -> dict[str, Outcome]:
+        """Lock these hosts; where a run is in the way that is gone and is taken over, or had nothing in hand, take its place."""
+        outcomes = self.fleet.each("claim", {name: self._steps(name, over[-1] if over else "") for name in names})
+        held = {name: each for name, each in held_by(outcomes).items() if ownership.gone(each)}
+        abandoned = {name: each for name, each in held.items() if ownership.harmless(each) or ownership.run_of(each) in over}
+        for run in sorted({str(ownership.run_of(each)) for each in abandoned.values()} - set(over)):
             self.fleet.emit("claim", "", {"event": "phase", "what": f"takes over from run {run}, which died with nothing in hand"})
         again = {name: self._steps(name, str(ownership.run_of(each))) for name, each in abandoned.items()}
         return outcomes | self.fleet.each("claim", again)
@@ -83,7 +84,10 @@ class Claim:
         return facts
 
     def give_back(self) -> None:
-        """Drop the locks that are ours, and nothing that is another's."""
+        """Drop the locks that are ours, and nothing that is another's; what we took over is still to be finished, and stays."""
+        if self.owner["resumes"]:
+            self.fleet.close()
+            return
         self.fleet.open_what_can_be()
         reached = [host for name, host in self.hosts.items() if self.fleet.lines[name].alive]
         self.fleet.each("unlock", {host.name: [Step("unlock", lock.drop(host.app.root, self.owner["run"]))] for host in reached})

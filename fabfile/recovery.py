@@ -102,9 +102,10 @@ def _dead_owner(held: Mapping[str, ownership.Held], targets: Targets) -> Mapping
         raise UsageError(f"no run was left unfinished on {targets.selector}: no host is locked")
     if alive := {name: each for name, each in held.items() if not ownership.gone(each)}:
         raise LockHeld(ownership.told(alive, targets.selector))
-    if len(runs := sorted({str(ownership.run_of(each)) for each in held.values()})) > 1:
+    owner: Mapping[str, Any] = max((each["owner"] for each in held.values()), key=lambda each: len(each.get("resumes", ())))
+    runs = sorted({str(ownership.run_of(each)) for each in held.values()})
+    if set(runs) - {owner["run"], *owner.get("resumes", ())}:
         raise UsageError(f"{targets.selector}: {len(runs)} runs were left unfinished ({', '.join(runs)}); name the hosts of one of them")
-    owner: Mapping[str, Any] = next(iter(held.values()))["owner"]
     if missing := sorted(set(owner["hosts"]) - {host.name for host in targets.hosts}):
         raise UsageError(f"run {owner['run']} was about {', '.join(missing)} too; name all its hosts: --hosts {','.join(owner['hosts'])}")
     return owner

@@ -62,7 +62,7 @@ class Rollout:
     def claim(self) -> None:
         """Lock every host and read its truth; from then on show that we are alive."""
         self.begin("claim", "lock, facts")
-        self.facts.update(self.held.take(self.resumes[-1] if self.resumes else ""))
+        self.facts.update(self.held.take(self.resumes))
         self.lease.start()
 
     def give_back(self) -> None:

@@ -35,8 +35,15 @@ def _locks(world: World, command: Command) -> None:
     """Have it give back its locks, or say how to; one where nothing was in hand is taken over by the next run unasked."""
     for host in world.hosts.values():
         owner = host.lock.owner["run"] if host.lock and host.lock.owner else None
+        if _never_began(command):
+            continue
         if owner in command.runs and host.lock and host.lock.phase.split(" ")[0] not in HARMLESS and f"--id {owner}" not in command.text:
             world.broken(f"{host.name} is still locked by {owner}, and it does not say so: {command.text}")
+
+
+def _never_began(command: Command) -> bool:
+    """Say whether it was to take up another run, and ended in its claim: what that one left is still to be finished."""
+    return command.rollout is not None and bool(command.rollout.resumes) and not command.rollout.facts
 
 
 def _agrees(world: World, command: Command) -> None:
