@@ -49,6 +49,11 @@ class Left:
         began = self.past[host]["began"] if host in self.past else None
         return began["from"] if began else None
 
+    @property
+    def reverting(self) -> bool:
+        """Say whether the run had failed, and was taking back what it had done."""
+        return any(phase.startswith("revert ") for phase in self.phases.values())
+
     def begun(self, host: str) -> bool:
         return host in self.past and self.past[host]["began"] is not None
 
@@ -120,9 +125,11 @@ def resume(rollout: Rollout, left: Left) -> None:
         abort(rollout, left)
         return
     rollout.release = left.release
-    if bad := [name for name, facts in rollout.facts.items() if left.release and _release(facts, left.release).get("bad")]:
+    bad = [name for name, facts in rollout.facts.items() if left.release and _release(facts, left.release).get("bad")]
+    if bad or left.reverting:
         take_back(rollout, left)
-        raise RunFailed(f"run {left.run} had failed: {left.release} proved bad on {', '.join(bad)}. All hosts serve what they served.")
+        why = f": {left.release} proved bad on {', '.join(bad)}" if bad else ", and was going back"
+        raise RunFailed(f"run {left.run} had failed{why}. All hosts serve what they served.")
     if left.aim in ("build", "deploy"):
         _build(rollout)
     if left.aim in ("migrate", "deploy"):
@@ -177,6 +184,7 @@ def take_back(rollout: Rollout, left: Left) -> None:
     wrong = {name: was for name, was in before.items() if was is not None and not _is_on(rollout, name, was)}
     rollout.waves.mend(set(rollout.hosts) - set(wrong))
     rollout.release = ""
+    rollout.waves.leaving = left.release
     rollout.reload(wrong)
     if first := [name for name, was in before.items() if was is None and rollout.facts[name]["current"]["release"]]:
         raise Unsettled(f"{', '.join(first)}: it was the first release there; nothing to go back to, so it was left as it is")

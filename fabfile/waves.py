@@ -55,6 +55,7 @@ class Waves:
         self.begin = begin
         self.mark = mark
         self.reloaded: dict[str, Reloaded] = {}
+        self.leaving = ""  # the release of a dead run that is taken back: each host's lock must go on to say so
         self.groups = {host.name: group for group in targets.groups for host in group.hosts}
         self.hosts = {host.name: host for host in targets.hosts}
         # One drain at a time: two that both see the other up would empty the pool together.
@@ -128,9 +129,10 @@ class Waves:
 
     def drive(self, group: Group, host: Host, release: str, run: str, drained: bool, bad: str | None) -> Reloaded:
         """Have the host's driver reload it, and read how that ended."""
+        left = bad or self.leaving
         work = plan.driver(host, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime, bad)
         before = [
-            Step("own", lock.enter(host.app.root, self.id, f"reload {release}")),
+            Step("own", lock.enter(host.app.root, self.id, f"revert {left}" if left else f"reload {release}")),
             Step("tools", node.tools(self.facts[host.name]["path"], host.pm2_home)),
         ]
         outcome = self.fleet.detached("reload", host.name, before, host.app.root, "driver", run, work)
