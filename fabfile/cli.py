@@ -244,7 +244,8 @@ def _carry_out(rollout: Rollout, face: Plain, marks: _Marks, patience: float, st
     try:
         yield rollout
     except KeyboardInterrupt:
-        error = Interrupted("interrupted: what was in hand was finished or taken back, nothing new was begun", stop.code)
+        done = "what was in hand was finished or taken back, nothing new was begun" if rollout.waves.reloaded else "no host was switched"
+        error = Interrupted(f"interrupted: {done}.\nNext:  fab status --hosts {rollout.targets.selector}", stop.code)
     except BaseException as err:
         error = err
     stop.ending = True

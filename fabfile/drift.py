@@ -62,9 +62,13 @@ def drifted(host: Host, facts: Facts, rotation: str = "") -> list[str]:
     if facts["current"]["state"] == "ok":
         found += [text for process in host.app.processes if (text := miscounted(process, facts))]
         found += ["out of rotation"] if rotation.startswith("OUT") else []
-    found += [f"{name} runs with its last good env file: the one in shared/ made it fail; mend it and reload" for name in facts["pinned"]]
     found += [f"pid {stray['pid']} runs {stray['release']}, unknown to PM2" for stray in facts["strays"]]
     return found
+
+
+def pinned(facts: Facts) -> list[str]:
+    """Name the processes that went back with the env file of before."""
+    return [f"{name} runs with its last good env file: the one in shared/ made it fail; mend it and reload" for name in facts["pinned"]]
 
 
 def notes(facts: Facts) -> list[str]:

@@ -50,7 +50,8 @@ class Fleet:
         if failed:
             self.close()
             told = "\n".join(f"  {name}: {why}" for name, why in failed.items())
-            raise PreflightFailed(f"{len(failed)} of {len(self.lines)} hosts can't be worked on; nothing was touched.\n{told}")
+            raise PreflightFailed(f"{len(failed)} of {len(self.lines)} hosts can't be worked on; nothing was touched.\n{told}\n"
+                                  f"Next:  mend that, or leave it out: --hosts '...,!{next(iter(failed))}'")
 
     def open_what_can_be(self) -> dict[str, str]:
         """Log in wherever there is no living connection; return host to reason where that failed."""

@@ -9,7 +9,7 @@ from . import ownership
 from .claim import held_by
 from .commands import balancer, lock, node, pm2
 from .commands.shell import Step
-from .drift import NOTHING, drifted, healthy, linked, notes, running
+from .drift import NOTHING, drifted, healthy, linked, notes, pinned, running
 from .errors import RunFailed, Unsettled, UsageError
 from .fleet import Fleet
 from .report.summary import table
@@ -51,7 +51,7 @@ class Look:
                 drifts.append(name)
                 continue
             seen = rotation.get(name, "no balancer")
-            drift = drifted(self.hosts[name], facts, seen)
+            drift = [*drifted(self.hosts[name], facts, seen), *pinned(facts)]
             rows.append([name, linked(facts), running(facts), healthy(facts), seen, "; ".join(drift) or "ok"])
             drifts += [name] if drift else []
         self.say(table(["host", "current", "running", "healthy", "rotation", "state"], rows))

@@ -114,7 +114,7 @@ class Waves:
         if not outcome.ok:
             end = Reloaded("untouched", why=f"could not be drained: {outcome.last_words}")
             if sound(self.facts[host.name]):
-                return self.put_back(group.balancer, host, end)
+                return self.mended(group.balancer, host, end)
             end.out_of_rotation = "it was not fit for it before, and was left as it is"
             return end
         end = self.drive(group, host, release, run, drained=outcome.last("alone", "crowded") is None, bad=bad)
@@ -145,7 +145,13 @@ class Waves:
     def put_back(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
         """Put a host back into rotation, or say that it is out."""
         runs = end.state == "new" or end.was is not None
-        outcome = self.balance(front, host, Step("restore", balancer.restore(front, host.server, self.id, runs)))
+        return self.told_back(self.balance(front, host, Step("restore", balancer.restore(front, host.server, self.id, runs))), end)
+
+    def mended(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
+        """Put a host back whose drain failed, if it came so far as to drain it."""
+        return self.told_back(self.balance(front, host, Step("mend", balancer.mend(front, host.server))), end)
+
+    def told_back(self, outcome: Outcome, end: Reloaded) -> Reloaded:
         if not outcome.ok:
             end.out_of_rotation = outcome.last_words
             end.why = end.why or f"could not be put back into rotation: {outcome.last_words}"
@@ -251,6 +257,8 @@ def ended(outcome: Outcome) -> Reloaded:
     begin = outcome.last("begin")
     was = begin["from"] if begin else None
     end = outcome.last("done", "reverted", "broken", "lost")
+    if end is None and outcome.code is not None and outcome.step not in ("driver", ""):
+        return Reloaded("untouched", was, why=f"its driver was not started: {outcome.last_words}")
     if end is None or end["event"] == "lost":
         return Reloaded("unknown", was, why=f"its driver: {end['why']}" if end else f"no answer: {outcome.last_words}")
     if end["event"] == "done":

@@ -31,7 +31,8 @@ class Plain:
     def __call__(self, phase: str, host: str, data: Mapping[str, Any]) -> None:
         at = time.monotonic() - self.began
         with self._lock:
-            self._keep({"at": round(at, 3), "phase": phase, "host": host, **data})
+            there = {"at_host": data["at"]} if "at" in data else {}  # by that host's clock
+            self._keep({**data, **there, "at": round(at, 3), "phase": phase, "host": host})
             try:
                 text = told(phase, host, data, self.verbose)
             except (KeyError, TypeError):  # a host with another version of our scripts; a face must never end a deploy
@@ -127,7 +128,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "done": lambda data: f"runs {data['release']}, healthy",
     "failed": lambda data: f"REFUSED: {data['why']}",
     "revert": lambda data: f"goes back to {data['to'] or 'nothing: this was its first release'}",
-    "reverted": lambda data: f"is back on {data['release'] or 'nothing'}",
+    "reverted": lambda data: f"was not touched: {data['why']}" if data.get("untouched") else f"is back on {data['release'] or 'nothing'}",
     "broken": lambda data: f"BROKEN: {data.get('back') or data['why']}",
     "stray": lambda data: f"ended a worker that PM2 had lost: pid {data['pid']}, {data['release']}",
     "note": lambda data: f"note: {data['text']}",

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from fabfile.commands.shell import Shell, Step, script
 from fabfile.fleet import LIBRARY
-from fabfile.values import Balancer
+from fabfile.values import Balancer, Process
 
 COMMANDS = Path(__file__).parent.parent.parent / "fabfile/commands"
 ROOMS = [importlib.import_module(f"fabfile.commands.{file.stem}") for file in sorted(COMMANDS.glob("*.py")) if file.stem not in ("__init__", "shell")]
@@ -50,6 +50,8 @@ def argument(data: st.DataObject, kind: str, name: str, root: str) -> object:
         return Balancer("haproxy", "lb", f"{root}/{word}", data.draw(nasty), None)
     if kind in ("int", "float", "bool"):
         return 0  # no time to wait, nothing that runs
+    if kind == "Iterable[Process]":
+        return [Process(word, word, port=data.draw(st.sampled_from([None, 3000])))]
     if kind == "Iterable[str]":
         return data.draw(st.lists(nasty, min_size=1, max_size=3), label=name)
     if kind.startswith("Mapping["):

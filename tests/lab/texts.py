@@ -59,7 +59,8 @@ def haproxy_config(*, bind: str, socket: Path, servers: Iterable[tuple[str, str,
     """Write the balancer: drained by its socket, with retries of connects only.
 
     No L7 retry, since that may run a POST twice; no shutdown-sessions, since that cuts requests in flight.
-    A starved host answers its check late: three failures of 3 s each must come before it is taken out.
+    A starved host answers its check late: three failures of 3 s each must come before it is taken out. Node closes a connection
+    that idles for 5 s; HAProxy must let go of it before, or a request on it may find it closed.
     """
     lines = "\n".join(f"    server {name} {address}:{port}" for name, address, port in servers)
     return f"""\
@@ -88,7 +89,7 @@ frontend web
 backend {BACKEND}
     balance roundrobin
     option httpchk GET /health
-    default-server check inter 1s downinter 500ms fall 3 rise 2
+    default-server check inter 1s downinter 500ms fall 3 rise 2 pool-purge-delay 1s
 {lines}
 """
 
