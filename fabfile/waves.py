@@ -230,7 +230,7 @@ class Waves:
         for name, end in failed.items():
             lines.append(f"{name} failed in reload: {end.why}")
             lines += [f"  | {line}" for line in app_lines(end.lines)][:20]
-        lines += [f"  {name}: {text}" for name, text in self.told_states().items()]
+        lines += [f"  {name}: {text}" for name, text in self.told_states(explained=failed).items()]
         lines += [f"Next:  {text}" for text in self.advice()]
         safe = states <= {"old", "untouched"}
         return (RunFailed if safe else Unsettled)("\n".join(lines))
@@ -241,9 +241,11 @@ class Waves:
         back = [f"fab reload --hosts {','.join(out)}  puts what proves healthy back into rotation"] if out else []
         return [f"fab status --hosts {self.targets.selector}", *back]
 
-    def told_states(self) -> dict[str, str]:
-        """Say for each host what it runs now."""
-        return {name: told_state(self.reloaded[name]) if name in self.reloaded else "was not touched" for name in self.hosts}
+    def told_states(self, explained: Container[str] = ()) -> dict[str, str]:
+        """Say for each host what it runs now; why it is not known only where that was not `explained` before."""
+        return {
+            name: told_state(self.reloaded[name], name in explained) if name in self.reloaded else "was not touched" for name in self.hosts
+        }
 
 
 def app_lines(lines: Iterable[str]) -> list[str]:
@@ -269,12 +271,12 @@ def ended(outcome: Outcome) -> Reloaded:
     return Reloaded(state, was, why=why, lines=end.get("lines") or [])
 
 
-def told_state(end: Reloaded) -> str:
+def told_state(end: Reloaded, explained: bool = False) -> str:
     text = {
         "new": f"runs {end.now}, healthy",
         "old": f"is back on {end.was}, healthy" if end.was else "runs nothing: this was its first release",
         "untouched": "was not changed",
         "unseen": f"runs {end.now}, but clients can't be seen to reach it",
-        "unknown": "UNKNOWN: see above" if end.why else "UNKNOWN",
+        "unknown": "UNKNOWN: see above" if explained else f"UNKNOWN: {end.why}",
     }[end.state]
     return f"{text}; OUT OF ROTATION: {end.out_of_rotation}" if end.out_of_rotation else text
