@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import invoke
 
-from .errors import GaplessError, Interrupted, LockHeld, Unsettled, UsageError
+from .errors import GaplessError, Interrupted, LockHeld, LockLost, Unsettled, UsageError
 from .signals import Stop, stopped_by
 
 if TYPE_CHECKING:
@@ -276,6 +276,9 @@ def _measure(rollout: Rollout, prober: Prober, error: BaseException | None) -> R
 
 def _finish(rollout: Rollout, measured: Report, error: BaseException | None) -> BaseException | None:
     """Look again, write history and unlock; what that finds is part of how the run ended."""
+    if isinstance(error, LockLost):
+        rollout.leave()  # everything is another run's now
+        return error
     try:
         rollout.finish(_record(rollout, measured, error))
     except Unsettled as found:

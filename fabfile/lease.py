@@ -60,5 +60,9 @@ class Lease:
         outcomes = self.fleet.each("lock", steps)
         if lost := {name: outcome for name, outcome in outcomes.items() if not outcome.ok}:
             name, outcome = next(iter(lost.items()))
-            raise LockLost(f"{', '.join(lost)}: this run was frozen, and its lock is no longer its own ({name}: {outcome.last_words})")
+            raise LockLost(
+                f"{', '.join(lost)}: this run was frozen, and another has taken its place ({name}: "
+                f"{outcome.last_words}). It stopped there.\n"
+                f"Next:  fab status --hosts {','.join(self.hosts)}"
+            )
         self._last, self._doubt = _clock(), False

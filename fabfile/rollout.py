@@ -65,6 +65,11 @@ class Rollout:
         self.facts.update(self.held.take(self.resumes))
         self.lease.start()
 
+    def leave(self) -> None:
+        """Hang up, and touch nothing any more."""
+        self.lease.stop()
+        self.fleet.close()
+
     def give_back(self) -> None:
         """Drop the locks after a claim that led to nothing."""
         if self.facts:

@@ -137,7 +137,7 @@ class Waves:
         ]
         outcome = self.fleet.detached("reload", host.name, before, host.app.root, "driver", run, work)
         if outcome.last("fenced"):
-            raise LockLost(f"{host.name}: {outcome.last_words}")
+            raise LockLost(f"{host.name}: {outcome.last_words}. It stopped there.\nNext:  fab status --hosts {self.targets.selector}")
         end = ended(outcome)
         end.now = release if end.state == "new" else end.was
         return end
