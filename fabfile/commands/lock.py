@@ -62,6 +62,8 @@ take_over() { # root owner-json abandoned-run; false when it is not that run's a
     mkdir "$turn" 2>/dev/null || return 1
     if is_owner "$1" "$3" && printf '%s\n' "$2" >"$1/.gapless/lock/owner.next" && [ -s "$1/.gapless/lock/owner.next" ]; then
         touch "$1/.gapless/lock/beat"
+        # Who takes up that run's work goes by its phase; who only takes its place must not find it for its own.
+        case $2 in *'"resumes": []'*) rm -f "$1/.gapless/lock/phase" ;; esac
         mv "$1/.gapless/lock/owner.next" "$1/.gapless/lock/owner.json" && taken=0
     fi
     rmdir "$turn"
@@ -117,7 +119,7 @@ def take(root: str, owner: str, abandoned: str = "") -> Shell:
     """
     Take the lock, with `owner` (a line of JSON with the key `run`) as its record; exit 3 with the event `held` when it is held.
 
-    Replaces the lock of the run `abandoned`, if it is still that run's.
+    Replaces the lock of the run `abandoned`, if it is still that run's; its phase stays for an owner that resumes it.
     """
     return call("take_lock", path(root), cmd(owner, abandoned))
 

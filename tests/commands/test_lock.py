@@ -149,6 +149,17 @@ def test_the_lock_of_a_dead_run_is_taken_over_and_its_phase_stays_to_be_read(sh,
     assert (held["owner"]["run"], held["phase"], held["quiet"] < 10) == ("r2", "build 0002-abc", True)
 
 
+def test_who_takes_a_dead_run_s_place_without_resuming_it_finds_no_phase(sh, root):
+    sh.run(take(root), Step("own", lock.enter(str(root), "r1", "build 0002-abc")))
+    fresh = json.dumps({**json.loads(owner("r2")), "resumes": []})
+    assert sh.run(Step("lock", lock.take(str(root), fresh, "r1"))).heard("locked")
+    resumed = json.dumps({**json.loads(owner("r3")), "resumes": ["r2"]})
+    assert (root / ".gapless/lock/phase").exists() is False
+    sh.run(Step("own", lock.enter(str(root), "r2", "build 0003-def")))
+    assert sh.run(Step("lock", lock.take(str(root), resumed, "r2"))).heard("locked")
+    assert (root / ".gapless/lock/phase").read_text() == "build 0003-def\n"
+
+
 def test_only_the_named_run_is_replaced(sh, root):
     sh.run(take(root))
     for other in ("r2", "r", "r11", ".*"):
