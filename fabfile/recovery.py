@@ -132,6 +132,8 @@ def resume(rollout: Rollout, left: Left) -> None:
         raise RunFailed(f"run {left.run} had failed{why}. All hosts serve what they served.")
     if left.aim in ("build", "deploy"):
         _build(rollout)
+    if left.aim == "migrate" and not left.release:
+        rollout.release = rollout.newest(left.owner.get("to", ""))
     if left.aim in ("migrate", "deploy"):
         rollout.migrate()
     if left.aim in ("build", "migrate"):
