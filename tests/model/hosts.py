@@ -334,6 +334,7 @@ class Host:
         if taken:
             self.world.locked(self, self.lock)
             self.lock.beat, self.lock.owner = self.clock, owner
+            self.lock.phase = self.lock.phase if owner["resumes"] else ""
         yield None
         return taken
 
