@@ -23,6 +23,7 @@ test: venv  ## Run every test, those on the real fleet too.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 25 minutes).
+	MODEL_SEQUENCES=3000 $(BIN)/python -m pytest tests/model
 	$(BIN)/python -m pytest tests/faults -m faults --basetemp .faults
 	$(BIN)/python -m tests.faults.table .faults >docs/faults.md
 

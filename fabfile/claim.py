@@ -30,8 +30,8 @@ class Claim:
         """
         Lock every host and return its facts; raise, with everything given back, if one of them is held or not fit.
 
-        `over` names the runs whose locks are taken over, the last one last. So are, unasked, those of a run that died where nothing that serves was
-        in hand.
+        `over` names the runs whose locks are taken over, the last one last. So are, unasked, those of a run that died where nothing
+        that serves was in hand.
         """
         self.fleet.open()
         first, *rest = sorted(self.hosts)

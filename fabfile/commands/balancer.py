@@ -144,8 +144,8 @@ def drain(balancer: Balancer, server: str, limit: float, run: str, hold: float, 
     Give the server no new sessions and wait until it has none, `limit` seconds at most.
 
     Reports `drained`; or `alone` when it is the last one up, where draining would be the outage; or `crowded` when `most` others are
-    drained already, by whichever run; or `maintenance` when a person has taken it out. If the run is not heard of for `hold` seconds, a timer on the balancer's host puts the server back, once
-    HAProxy's own check finds it fit.
+    drained already, by whichever run; or `maintenance` when a person has taken it out. If the run is not heard of for `hold`
+    seconds, a timer on the balancer's host puts the server back, once HAProxy's own check finds it fit.
     """
     return call("drain", path(balancer.socket), cmd(balancer.backend, server, int(limit), run, int(hold), most))
 

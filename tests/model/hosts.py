@@ -64,7 +64,7 @@ class Work:
     journal: list[dict[str, Any]] = field(default_factory=list)
     alive: bool = True
     due: float = 0.0
-    doing: Iterator[None] = iter(())
+    doing: Iterator[None] = field(default_factory=lambda: iter(()))
 
     def write(self, event: str, **fields: Any) -> None:
         self.journal.append({"event": event, "at": self.at, **fields})

@@ -95,7 +95,7 @@ def _named(world: World, command: Command) -> None:
     said = command.text + "\n".join(world.story[command.began:])
     touched = command.rollout.waves.reloaded if command.rollout else {}
     for name in _names(world, command):
-        if (name in touched and not world.well(name) or (world.out(name) and not command.before[name][3])) and name not in said:
+        if ((name in touched and not world.well(name)) or (world.out(name) and not command.before[name][3])) and name not in said:
             world.broken(f"exit {command.code} does not name {name}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -41,7 +41,7 @@ shapes = st.builds(
 class Fleet(RuleBasedStateMachine):
     """Type, break, wait; the world judges."""
 
-    statistics: Counter[str] = Counter()
+    statistics: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ def chosen() -> settings:
     """Give the few sequences of every day, or as many new ones as were asked for."""
     every_day = SEQUENCES == 0
     return settings(
-        max_examples=SEQUENCES or 100, stateful_step_count=12, derandomize=every_day, database=None, deadline=None, print_blob=not every_day,
+        max_examples=SEQUENCES or 150, stateful_step_count=12, derandomize=every_day, database=None, deadline=None, print_blob=not every_day,
         suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink],
     )
 
