@@ -147,6 +147,8 @@ def follow_advice(world: World, ended: Command, way: str) -> None:
             apart(world, taken, way)
         elif taken.code != DONE and "fab migrate --resolved" in taken.text:
             follow_advice(world, taken, way)
+    elif "fab unlock --hosts all --id r" in ended.text:  # a clock was set back: the dead one looks alive
+        judge(world, type_in(world, "unlock", id=ended.text.rsplit("--id ", 1)[1].split()[0]))
     else:
         world.broken(f"nothing helps here: exit {ended.code}: {ended.text}")
 
