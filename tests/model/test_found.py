@@ -87,6 +87,14 @@ def test_a_deploy_that_died_on_its_way_back_is_not_resumed_to_success(world: Wor
     assert {host.current for host in world.hosts.values()} == {"0001-aaaaaaa"}
 
 
+def test_a_deploy_that_died_on_its_way_back_from_nothing_bad_is_not_carried_on(world: World) -> None:
+    world.hosts["a2"].driver_dies = True
+    assert typed(world, "deploy", Fault("kill", "reload", nth=2, step=2), ref=FIRST).dead
+    resumed = typed(world, "resume")
+    assert (resumed.code, "had failed, and was going back" in resumed.text) == (1, True)
+    assert {host.current for host in world.hosts.values()} == {"0001-aaaaaaa"}
+
+
 def test_a_run_that_took_over_another_s_lock_does_not_take_over_its_release(world: World) -> None:
     assert typed(world, "deploy", Fault("kill", "build", nth=2, step=99), ref=FIRST).dead
     assert typed(world, "deploy", Fault("kill", "build"), ref=SECOND).dead

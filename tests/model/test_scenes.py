@@ -47,7 +47,7 @@ def releases(world: World) -> set[str | None]:
 
 
 @pytest.mark.parametrize("way", ["resume", "abort"])
-@pytest.mark.parametrize("step", [0, 1, 2, 99])
+@pytest.mark.parametrize("step", [0, 2, 4, 99])
 @pytest.mark.parametrize("nth", [0, 1])
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_deploy_killed_anywhere_is_finished_or_taken_back(make: Make, phase: str, nth: int, step: int, way: str) -> None:
@@ -166,3 +166,14 @@ def test_a_wave_is_as_wide_as_was_asked_for(make: Make, order: int) -> None:
     assert deploy(world, number=2, max_parallel="1").code == 0
     world.quality["0000003"] = Quality(refused=frozenset(["a4"]))
     assert deploy(world, number=3, max_parallel="1").code == 1
+
+
+@pytest.mark.parametrize("way", ["resume", "abort"])
+def test_a_host_whose_driver_died_too_is_not_put_back_before_it_is_whole(make: Make, way: str) -> None:
+    world = make()
+    world.hosts["a2"].driver_dies = True
+    assert deploy(world, Fault("kill", "reload", 1, 4)).dead
+    world.advance(30)
+    assert (len(world.hosts["a2"].runs()), world.out("a2")) == (2, True)
+    assert typed(world, way).code == 0
+    assert releases(world) == {NEW if way == "resume" else OLD}
