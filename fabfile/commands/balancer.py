@@ -53,7 +53,7 @@ watch_drain() { # socket backend server run hold-seconds; puts a server back who
     done
 }
 drain() { # socket backend server limit-seconds run hold-seconds most
-    [ -S "$1" ] || fail "there is no socket $1 here" "Is HAProxy up? It is the 'stats socket' of its configuration, which this user must see"
+    [ -S "$1" ] || fail "there is no socket $1 here" "Is HAProxy up? It is its 'stats socket', which this user must see"
     row=$(server_row "$1" "$2" "$3")
     [ -n "$row" ] || fail "HAProxy has no server $2/$3" "Name it as HAProxy does: server: in hosts.yaml"
     case $row in
