@@ -61,7 +61,7 @@ class Lease:
         if lost := {name: outcome for name, outcome in outcomes.items() if not outcome.ok}:
             name, outcome = next(iter(lost.items()))
             raise LockLost(
-                f"{', '.join(lost)}: this run was frozen, and another has taken its place ({name}: "
+                f"{', '.join(lost)}: this run was frozen, and another run has taken over ({name}: "
                 f"{outcome.last_words}). It stopped there.\n"
                 f"Next:  fab status --hosts {','.join(self.hosts)}"
             )

@@ -137,7 +137,10 @@ class Waves:
         ]
         outcome = self.fleet.detached("reload", host.name, before, host.app.root, "driver", run, work)
         if outcome.last("fenced"):
-            raise LockLost(f"{host.name}: {outcome.last_words}. It stopped there.\nNext:  fab status --hosts {self.targets.selector}")
+            raise LockLost(
+                f"{host.name}: another run has taken over ({outcome.last_words}). This one stopped there.\n"
+                f"Next:  fab status --hosts {self.targets.selector}"
+            )
         end = ended(outcome)
         end.now = release if end.state == "new" else end.was
         return end

@@ -62,7 +62,7 @@ def test_after_a_freeze_it_stops_when_another_took_over(clock):
     held = lease.Lease("r1", [HOST], fleet)
     fleet.owned = False
     clock[0] += lease.LEASE + 1
-    with pytest.raises(LockLost, match="web1: this run was frozen, and another has taken its place"):
+    with pytest.raises(LockLost, match="web1: this run was frozen, and another run has taken over"):
         held.check()
 
 

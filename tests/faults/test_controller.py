@@ -64,7 +64,7 @@ def test_frozen_until_another_took_over(case: Callable[..., Case], fleet: Ground
         typed.process.send_signal(signal.SIGCONT)
         typed.process.wait(60)
         assert {host: fleet.processes(host) for host in ALL} == served
-    assert "It stopped there." in play.text()
+    assert "another run has taken over" in play.text()
 
 
 def wait_for(true: Callable[[], object], seconds: float, every: float = 0.5) -> None:

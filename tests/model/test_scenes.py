@@ -88,7 +88,7 @@ def test_one_that_was_frozen_touches_nothing_after_another_took_over(make: Make,
     world.go_on()
     judge(world, frozen)
     assert frozen.code == 5
-    assert "no longer that of run" in frozen.text
+    assert "another run has taken over" in frozen.text
 
 
 def test_who_is_only_slow_keeps_its_lock(make: Make) -> None:
