@@ -36,6 +36,12 @@ refuse_busy() { # root
         fail "an earlier run is still at work on this host ($busy); it ends by itself, then try again"
     fi
 }
+# A deployer that dies in the middle must not leave half a lock, which nobody could ever remove: its watch is not heard meanwhile.
+whole() { # function argument...
+    trap '' HUP INT TERM
+    "$@"
+    trap - HUP INT TERM
+}
 take_lock() { # root owner-json abandoned-run
     lock=$1/.gapless/lock
     mkdir -p -m 700 "$1/.gapless" || fail "$1/.gapless cannot be made: no write access, or no room"
@@ -121,7 +127,7 @@ def take(root: str, owner: str, abandoned: str = "") -> Shell:
 
     Replaces the lock of the run `abandoned`, if it is still that run's; its phase stays for an owner that resumes it.
     """
-    return call("take_lock", path(root), cmd(owner, abandoned))
+    return call("whole take_lock", path(root), cmd(owner, abandoned))
 
 
 def enter(root: str, run: str, phase: str) -> Shell:
@@ -141,7 +147,7 @@ def beat(root: str, run: str) -> Shell:
 
 def drop(root: str, run: str) -> Shell:
     """Remove the lock if it is still `run`'s own."""
-    return call("drop_lock", path(root), cmd(run))
+    return call("whole drop_lock", path(root), cmd(run))
 
 
 def show(root: str) -> Shell:

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 from fabfile.commands import lock
-from fabfile.commands.shell import Shell, Step, cmd, path
+from fabfile.commands.shell import Shell, Step, cmd, path, script
+from fabfile.fleet import LIBRARY
 
 
 def owner(run: str) -> str:
@@ -247,3 +248,17 @@ def test_the_past_of_a_run_is_read_from_its_journals(sh, root):
     journal("r2", {**begin, "from": "0002-b"}, {"event": "done", "release": "0002-b"})
     past = sh.run(Step("past", lock.past(str(root), ["r1", "r2"]))).event("past")
     assert (past["began"]["from"], past["ended"]["event"]) == ("0001-a", "done")
+
+
+def test_a_deployer_that_dies_while_it_takes_the_lock_leaves_no_half_of_it(root, until):
+    for number in range(60):
+        (root / f".gapless/runs/r{number}").mkdir(parents=True)
+        (root / f".gapless/runs/r{number}/driver.pid").write_text("1 1")
+    taking = subprocess.Popen(["sh", "-s"], stdin=subprocess.PIPE, start_new_session=True)
+    taking.stdin.write(script(LIBRARY, [take(root)], "@mark").encode())
+    taking.stdin.flush()
+    while not kept(root).parent.exists():
+        pass
+    taking.stdin.close()
+    taking.wait(10)  # the outer shell; the inner one ends what it has begun
+    assert until(kept(root).exists, 10)

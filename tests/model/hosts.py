@@ -338,6 +338,9 @@ class Host:
         yield None
         return taken
 
+    def sh_whole(self, say: Say, function: str, *arguments: str) -> Doing:
+        yield from self.do([function, *arguments], "", say)
+
     def sh_own(self, say: Say, root: str, run: str) -> Doing:
         if not self.owned_by(run):
             say("fenced", owner=self.lock.owner if self.lock else None)
