@@ -169,7 +169,7 @@ def chosen() -> settings:
     """Give the few sequences of every day, or as many new ones as were asked for."""
     every_day = SEQUENCES == 0
     return settings(
-        max_examples=SEQUENCES or 150, stateful_step_count=12, derandomize=every_day, database=None, deadline=None, print_blob=not every_day,
+        max_examples=SEQUENCES or 100, stateful_step_count=12, derandomize=every_day, database=None, deadline=None, print_blob=not every_day,
         suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink],
     )
 
