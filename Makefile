@@ -20,7 +20,7 @@ demo: venv  ## Deploy, break and save a local fleet under load (about 5 minutes)
 	$(BIN)/python -m tests.lab.demo $(if $(KEEP),--keep)
 
 test: venv  ## Run every test, those on the real fleet too.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 25 minutes).
 	MODEL_SEQUENCES=3000 $(BIN)/python -m pytest tests/model

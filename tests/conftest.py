@@ -1,8 +1,11 @@
 """What all tests share."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-LONGEST = ("test_deploy.py", "test_recovery.py", "test_interrupt.py", "test_preflight.py", "test_secrets.py", "test_back.py", "test_trouble.py")
+FLEET = ("test_deploy.py", "test_recovery.py", "test_interrupt.py", "test_preflight.py", "test_secrets.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -10,5 +13,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest: a parallel run hands out whole files, and ends when the last one does."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    """Begin with what takes longest: a parallel run ends when its last process does."""
+    items.sort(key=lambda item: (item.path.name not in FLEET, item.path.parent.name not in ("driver", "gate")))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out whole files, and all that share a fleet to one process: two fleets at once would starve each other."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "fleet" if Path(file).name in FLEET else file
+
+    return ByFile(config, log)
