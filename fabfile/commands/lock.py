@@ -18,6 +18,8 @@ age() { # file; seconds since it was touched, which works on a full disk too
     echo $(($(date +%s) - touched))
 }
 tell_held() { # root
+    # Who has made the directory writes its record next; give it a moment.
+    for _ in 1 2 3 4 5; do [ "$(lock_owner "$1")" = null ] && [ -d "$1/.gapless/lock" ] || break; sleep 0.1; done
     phase=$(head -n 1 "$1/.gapless/lock/phase" 2>/dev/null | tr -cd 'A-Za-z0-9 -') quiet=0
     [ ! -e "$1/.gapless/lock/beat" ] || quiet=$(age "$1/.gapless/lock/beat") # who never beat is not known to be silent
     say "{\"event\":\"held\",\"owner\":$(lock_owner "$1"),\"phase\":\"$phase\",\"quiet\":$quiet}"
