@@ -16,13 +16,13 @@ help:  ## Show the targets.
 
 venv: .venv/.made  ## Make .venv with fab, inv and the test tools.
 
-demo: venv  ## Deploy, break and save a local fleet under load (about 5 minutes); KEEP=1 leaves it up.
+demo: venv  ## Deploy, break and save a local fleet under load (about 7 minutes); KEEP=1 leaves it up.
 	$(BIN)/python -m tests.lab.demo $(if $(KEEP),--keep)
 
 test: venv  ## Run every test, those on the real fleet too.
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
-faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 25 minutes).
+faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about an hour).
 	MODEL_SEQUENCES=3000 $(BIN)/python -m pytest tests/model
 	$(BIN)/python -m pytest tests/faults -m faults --basetemp .faults
 	$(BIN)/python -m tests.faults.table .faults >docs/faults.md
