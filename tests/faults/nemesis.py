@@ -264,7 +264,8 @@ def paused(process: subprocess.Popen[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        os.kill(process.pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # woken by the case itself, and gone
+            os.kill(process.pid, signal.SIGCONT)
 
 
 @contextlib.contextmanager
