@@ -62,7 +62,7 @@ class Lease:
             name, outcome = next(iter(lost.items()))
             raise LockLost(
                 f"{', '.join(lost)}: this run was frozen, and another run has taken over ({name}: "
-                f"{outcome.last_words}). It stopped in its reload.\n"
+                f"{outcome.last_words}). It stopped in reload.\n"
                 f"Next:  fab status --hosts {','.join(self.hosts)}"
             )
         self._last, self._doubt = _clock(), False

@@ -138,7 +138,7 @@ class Waves:
         outcome = self.fleet.detached("reload", host.name, before, host.app.root, "driver", run, work)
         if outcome.last("fenced"):
             raise LockLost(
-                f"{host.name}: another run has taken over ({outcome.last_words}). This one stopped in its reload.\n"
+                f"{host.name}: another run has taken over ({outcome.last_words}). This one stopped in reload.\n"
                 f"Next:  fab status --hosts {self.targets.selector}"
             )
         end = ended(outcome)

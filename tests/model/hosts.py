@@ -390,7 +390,7 @@ class Host:
     def facts(self) -> dict[str, Any]:
         return {
             "node": "22.0.0", "path": "/usr/bin", "pm2": "/usr/lib/pm2", "cpus": 2, "trouble": None, "strays": [], "pinned": [], "taken": [],
-            "daemon": {"pid": 1, "home": "/root/.pm2", "version": "7"}, "version": "7", "saved": ["shop"],
+            "daemon": {"pid": 1, "home": "/home/app/.pm2", "version": "7"}, "version": "7", "saved": ["shop"],
             "current": {"state": self.link_state(), "release": self.current},
             "releases": [
                 {"id": name, "complete": each.complete, "bad": each.bad, "stable": each.stable}
