@@ -71,7 +71,12 @@ class Left:
     @property
     def runs(self) -> list[str]:
         """List the runs that this work went through, the first one first."""
-        return [*self.owner.get("resumes", ()), self.run]
+        return _chain(self.owner)
+
+
+def _chain(owner: Mapping[str, Any]) -> list[str]:
+    """List a run and those whose work it had taken up, the first one first."""
+    return [*owner.get("resumes", ()), str(owner["run"])]
 
 
 def find(targets: Targets, say: Callable[[str], None]) -> Left:
@@ -82,7 +87,7 @@ def find(targets: Targets, say: Callable[[str], None]) -> Left:
         roots = {host.name: host.app.root for host in targets.hosts}
         held = held_by(fleet.each("lock", {name: [Step("lock", lock.show(root))] for name, root in roots.items()}))
         owner = _dead_owner(held, targets)
-        runs = [*owner.get("resumes", ()), owner["run"]]
+        runs = _chain(owner)
         past = _past(fleet, roots, runs)
         for host in targets.hosts:
             if past[host.name]["working"]:
@@ -109,7 +114,7 @@ def _dead_owner(held: Mapping[str, ownership.Held], targets: Targets) -> Mapping
         raise LockHeld(ownership.told(alive, targets.selector))
     owner: Mapping[str, Any] = max((each["owner"] for each in held.values()), key=lambda each: len(each.get("resumes", ())))
     runs = sorted({str(ownership.run_of(each)) for each in held.values()})
-    if set(runs) - {owner["run"], *owner.get("resumes", ())}:
+    if set(runs) - set(_chain(owner)):
         raise UsageError(f"{targets.selector}: {len(runs)} runs were left unfinished ({', '.join(runs)}); name the hosts of one of them")
     if missing := sorted(set(owner["hosts"]) - {host.name for host in targets.hosts}):
         raise UsageError(f"run {owner['run']} was about {', '.join(missing)} too; name all its hosts: --hosts {','.join(owner['hosts'])}")

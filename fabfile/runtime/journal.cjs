@@ -67,12 +67,6 @@ function detach(journal, log, script, root, run) {
 
 const tellPid = (journal, pid) => fs.writeFileSync(journal.file('pid'), `${pid} ${truth.startOf(pid)}`);
 
-/** Say whether the worker of a journal lives; a pid may have been given to another process since. */
-function working(journal) {
-  const [pid, started] = truth.attempt(() => fs.readFileSync(journal.file('pid'), 'utf8').split(' '), ['0', '']);
-  return Number(pid) > 0 && String(truth.startOf(pid)) === started;
-}
-
 /** Print the journal as it grows until its final event; until the worker is gone, or stands still, without one. */
 function follow(journal) {
   const { progress_ms: patience = Infinity } = truth.readJson(journal.file('plan')) || {};
@@ -92,7 +86,7 @@ function follow(journal) {
   };
   truth.attempt(() => fs.watch(journal.dir, advance)); // where inotify is used up, the interval alone must do
   setInterval(() => {
-    const gone = !working(journal);
+    const gone = !truth.isAtWork(journal.file('pid'));
     advance(); // once more after it was seen gone: its last words may have come in between
     if (gone) giveUp('it is gone without a final word');
     if (Date.now() - moved > patience) giveUp(`it has not moved for ${patience / 1000} s (progress_deadline)`);

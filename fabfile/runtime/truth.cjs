@@ -258,8 +258,10 @@ async function facts(root, pm2Dir, ports) {
     current: current(root), releases: releases(root), processes: [], strays: [], trouble: null, migrations: migrations(root), driving: driving(root), taken: [], saved: saved(),
     pinned: Object.keys((readJson(path.join(runDir(root), 'reload.json')) || {}).env_files || {}),
   };
-  answer.taken = taken(ports, god, []);
-  if (!god.pid) return answer;
+  if (!god.pid) {
+    answer.taken = taken(ports, god, []);
+    return answer;
+  }
   // While a driver is at work it is the one that restarts workers.
   const { restarts: settled = {} } = (!answer.driving.length && readJson(path.join(runDir(root), 'settled.json'))) || {};
   try {
@@ -292,7 +294,7 @@ async function withHealth(item, root, settled) {
 }
 
 module.exports = {
-  alive, asError, attempt, connect, current, daemon, facts, health, list, marker, portHolder, readJson, releaseOf, rpc, runDir, startOf, strays,
+  alive, asError, attempt, connect, current, daemon, facts, health, isAtWork, list, marker, portHolder, readJson, releaseOf, rpc, runDir, startOf, strays,
   within, worker, workers,
 };
 
