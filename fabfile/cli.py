@@ -146,7 +146,8 @@ def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: boo
     """
     Claim the hosts, hand the rollout to the verb, finish and report, whatever happens in between.
 
-    Yields None when fab calls the verb again for a host that the first call has dealt with.
+    What a dead run of this machine left in hand is put right first. Yields None when nothing is left to do: that run was about
+    the same, or fab calls the verb again for a host that the first call has dealt with.
     """
     named = selector(c, hosts)
     if not named:
@@ -159,8 +160,44 @@ def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: boo
     patience = _patience(wait)
     commit = _commit(chosen, options) if source else ""
     confirm(chosen, yes)
+    claimed = False
+    try:
+        with _rollout(chosen, options, commit, verbose, patience=patience) as rollout:
+            claimed = True
+            yield rollout
+        return
+    except LockHeld as held:
+        if claimed or not held.dead:
+            raise
+        finished = _put_right(chosen, options, commit, verbose, held)
+    if finished:
+        yield None
+        return
     with _rollout(chosen, options, commit, verbose, patience=patience) as rollout:
         yield rollout
+
+
+def _put_right(chosen: Targets, options: Options, commit: str, verbose: bool, held: LockHeld) -> bool:
+    """
+    Finish what a dead run of this machine left if it was about the same (True); before another deploy take it back.
+
+    Raise what held us up where neither is meant: only a person knows what is to become of that run.
+    """
+    from . import recovery
+
+    with _tells_interrupt():
+        try:
+            left = recovery.find(chosen, print)
+        except UsageError as err:
+            raise LockHeld(f"{held.message}\n{err.message}") from None
+    same = left.same(options, commit, [host.name for host in chosen.hosts])
+    if not same and options.verb != "deploy":
+        raise held
+    print(f"{str(held.message).splitlines()[0]}\n{'it was about the same: it is finished' if same else 'it is taken back first'}")
+    verb, carry_out = ("resume", recovery.resume) if same else ("abort", recovery.abort)
+    with _rollout(chosen, left.options(verb), str(left.owner.get("commit", "")), verbose, resumes=left.runs) as rollout:
+        carry_out(rollout, left)
+    return same
 
 
 @contextmanager
@@ -217,7 +254,7 @@ def _claim(rollout: Rollout, face: Plain, patience: float) -> None:
         try:
             return rollout.claim()
         except LockHeld as held:
-            if time.monotonic() + RETRY > end:
+            if held.dead or time.monotonic() + RETRY > end:
                 raise
             if not told:
                 face.say(f"{held.message}\nwaiting for it")
@@ -309,8 +346,10 @@ def _conclude(rollout: Rollout, face: Plain, measured: Report, error: BaseExcept
     face.say(f"log: {str(face.log).replace(str(Path.home()), '~')}")
     face.close()
     if measured.lost and (error is None or isinstance(error, GaplessError)):
-        before = f"{error.message}\n" if isinstance(error, GaplessError) else ""
-        raise Unsettled(f"{before}{measured.lost} of {measured.sent} requests were lost; see the lines above.")
+        lost = f"{measured.lost} of {measured.sent} requests were lost in {summary.places(measured)}; the lines above say how."
+        if error:
+            raise Unsettled(f"{error.message}\n{lost}")
+        raise Unsettled(f"{lost}\nNext:  fab status --hosts {rollout.targets.selector}")
     if error:
         raise error
 

@@ -47,7 +47,13 @@ class PlanRefused(GaplessError):
 
 
 class LockHeld(GaplessError):
+    """Say who holds the lock; `dead` if that is nobody any more: processes of this machine that are proved dead."""
+
     exit_code = 3
+
+    def __init__(self, message: str, dead: bool = False) -> None:
+        super().__init__(message)
+        self.dead = dead
 
 
 class PreflightFailed(GaplessError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,11 @@ class Left:
         known = {key: self.owner[key] for key in ("ref", "to", "one_group_at_a_time", "allow_downtime") if key in self.owner}
         aim = "abort" if self.owner["verb"] == "abort" else self.aim
         return Options(verb, aim=aim, max_parallel=tuple(self.owner.get("max_parallel", ())), **known)
+
+    def same(self, options: Options, commit: str, hosts: Collection[str]) -> bool:
+        """Say whether a command wants just what the dead run was about: the same work, the same code, the same hosts."""
+        mine = (options.verb, options.to, commit, sorted(hosts))
+        return mine == (self.aim, self.owner.get("to", ""), self.owner.get("commit", ""), self.owner["hosts"])
 
     @property
     def runs(self) -> list[str]:

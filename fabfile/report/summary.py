@@ -37,6 +37,11 @@ def failures(measured: Any) -> list[Any]:
     return sorted((failure for tally in measured.judged for failure in tally.failures), key=lambda failure: failure.offset)
 
 
+def places(measured: Any) -> str:
+    """Name what was going on when requests were lost: phases and hosts, the first first."""
+    return ", ".join(dict.fromkeys(each.label for each in failures(measured)))
+
+
 def states(ends: Mapping[str, Any]) -> str:
     """List each host's state after the run."""
     return table(["host", "state"], [[name, text] for name, text in ends.items()])

@@ -38,6 +38,8 @@ class Case:
     hosts: list[str] = field(default_factory=list)
     struck: list[str] = field(default_factory=lambda: ["lab1"])  # whom the fault hits: the time to safety is theirs
     excused: dict[str, str] = field(default_factory=dict)
+    rate: int = RATE
+    takes_up: tuple[str, ...] = ()  # what is typed after a run that left its locks; the same command otherwise
 
     def __post_init__(self) -> None:
         self.history = History(self.folder / "history.jsonl")
@@ -81,7 +83,7 @@ class Case:
             stack.enter_context(sampled(self.history, "links", lambda: look.links(lab), LINKS_EVERY))
             stack.callback(lambda: self.tell_clients(tally))
             tally = stack.enter_context(load.running(
-                lab.url, path="/", slow_path="/slow?ms=1000", post_path="/items", rate=RATE, slow=SLOW,
+                lab.url, path="/", slow_path="/slow?ms=1000", post_path="/items", rate=self.rate, slow=SLOW,
             ))
             time.sleep(1)
             yield
@@ -152,9 +154,9 @@ class Case:
         self.history.write("look", when=when, **fleet, status={"code": status.code, "text": status.out}, strangers=strangers)
 
     def again(self) -> None:
-        """Type the same command without the fault; where a dead run left its locks, take that one up instead, as the tool says."""
+        """Type the same command without the fault, or what takes up a dead run, if one left its locks."""
         left = any(look.lock(self.site.lab, host) for host in self.hosts)
-        self.type(2, *(["resume"] if left else [])).end()
+        self.type(2, *(self.takes_up if left else [])).end()
         self.last_look("again", self.leftovers())
 
     def plain(self, *words: str) -> Done:

@@ -79,12 +79,14 @@ def fleet(site: Site) -> dict[str, Any]:
 
 def strangers(lab: Lab, before: set[int]) -> dict[str, list[str]]:
     """List what runs on the hosts that is neither the app, its PM2 nor a service, and was not there before."""
-    found: dict[str, list[str]] = {}
-    for host in (*lab.names, BALANCER):
-        daemons = {pid for pid in lab.pids(host) if is_daemon(pid)}
-        odd = [pid for pid in lab.pids(host) if pid not in before | daemons and not at_home(pid, daemons, lab.inits[host])]
-        found |= {host: [text for pid in odd if (text := command(pid))]} if odd else {}
+    found = {host: [text for pid in ours(lab, host, before) if (text := command(pid))] for host in (*lab.names, BALANCER)}
     return {host: texts for host, texts in found.items() if texts}
+
+
+def ours(lab: Lab, host: str, before: set[int]) -> list[int]:
+    """List the processes that we started on a host: its sessions, scripts, drivers, timers."""
+    daemons = {pid for pid in lab.pids(host) if is_daemon(pid)}
+    return [pid for pid in lab.pids(host) if pid not in before | daemons and not at_home(pid, daemons, lab.inits[host])]
 
 
 def at_home(pid: int, daemons: set[int], init: int) -> bool:

@@ -270,6 +270,6 @@ def paused(process: subprocess.Popen[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def signalled(process: subprocess.Popen[str], number: signal.Signals) -> Iterator[None]:
-    """Send the controller a signal; there is nothing to mend."""
-    os.kill(process.pid, number)
+    """Send the controller a signal, if it is still there; there is nothing to mend."""
+    process.send_signal(number)
     yield

@@ -36,7 +36,8 @@ BOUNDARIES = [
 @pytest.mark.parametrize(("phase", "when", "where"), BOUNDARIES)
 def test_killed(case: Callable[..., Case], phase: str, when: str, where: str) -> None:
     """What is in hand ends by itself, no request is lost, and `fab resume` ends where an undisturbed run would have ended."""
-    play = case(f"kill -9 of fab {WHEN[when]} {phase} of {where.replace('balancer lablb#', 'server ')}", -9, struck=ALL)
+    name = f"kill -9 of fab {WHEN[when]} {phase} of {where.replace('balancer lablb#', 'server ')}"
+    play = case(name, -9, struck=ALL, takes_up=("resume",))
     with play.playing(program=[sys.executable, "-m", "tests.lab.crash", phase, when, where]) as typed:
         typed.process.wait(60)
         play.strike()

@@ -28,7 +28,7 @@ def test_a_rolling_reload_whose_deployer_was_killed_is_resumed(site: Site) -> No
     before = links(site)
     with site.load() as tally:
         killed(site, "reload", "mid", "lab2", "rolling")
-        status, other = site.fab("status"), site.fab("deploy", "--ref", "v2")
+        status, other = site.fab("status"), site.fab("rollback")
         pids = set(site.lab.pids("lab1"))
         resumed = site.fab("resume")
     lost_nothing(tally)
@@ -63,6 +63,18 @@ def test_a_change_whose_deployer_was_killed_is_taken_back(site: Site) -> None:
     lost_nothing(tally)
     assert aborted.code == 0, aborted.out
     assert "lab2  was not touched" in aborted.out
+    untouched(site, before)
+
+
+def test_the_same_command_again_finishes_it(site: Site) -> None:
+    before = links(site)
+    with site.load() as tally:
+        killed(site, "reload", "mid", "lab2", "rolling")
+        pids = set(site.lab.pids("lab1"))
+        again = site.fab("rolling")
+    lost_nothing(tally)
+    assert (again.code, "it was about the same: it is finished" in again.out) == (0, True), again.out
+    assert pids <= set(site.lab.pids("lab1"))
     untouched(site, before)
 
 
