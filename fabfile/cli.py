@@ -194,7 +194,7 @@ def _put_right(chosen: Targets, options: Options, commit: str, verbose: bool, he
     if not same and options.verb != "deploy":
         raise held
     print(f"{str(held.message).splitlines()[0]}\n{'it was about the same: it is finished' if same else 'it is taken back first'}")
-    verb, carry_out = ("resume", recovery.resume) if same else ("abort", recovery.abort)
+    verb, carry_out = ("resume", recovery.resume) if same else ("abort", recovery.take_back)
     with _rollout(chosen, left.options(verb), str(left.owner.get("commit", "")), verbose, resumes=left.runs) as rollout:
         carry_out(rollout, left)
     return same

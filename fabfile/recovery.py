@@ -137,7 +137,7 @@ def resume(rollout: Rollout, left: Left) -> None:
     rollout.release = left.release
     bad = [name for name, facts in rollout.facts.items() if left.release and _release(facts, left.release).get("bad")]
     if bad or left.reverting:
-        take_back(rollout, left)
+        abort(rollout, left)
         why = f": {left.release} proved bad on {', '.join(bad)}" if bad else ", and was going back"
         raise RunFailed(f"run {left.run} had failed{why}. All hosts serve what they served.")
     if left.aim in ("build", "deploy"):
@@ -186,17 +186,17 @@ def _is_on(rollout: Rollout, name: str, release: str | None) -> bool:
 
 
 def abort(rollout: Rollout, left: Left) -> None:
-    """Take the dead run back: every host serves what it served before it."""
+    """Take the dead run back: every host serves what it served before it; raise where there was nothing before."""
     take_back(rollout, left)
+    if first := [name for name in rollout.hosts if left.begun(name) and left.was(name) is None and rollout.facts[name]["current"]["release"]]:
+        raise Unsettled(f"{', '.join(first)}: it was the first release there; nothing to go back to, so it was left as it is")
 
 
 def take_back(rollout: Rollout, left: Left) -> None:
     """Reload each host that the run had touched to what it ran before, and put back into rotation what it had drained."""
-    before = {name: left.was(name) for name in rollout.hosts if left.begun(name)}
-    wrong = {name: was for name, was in before.items() if was is not None and not _is_on(rollout, name, was)}
+    before = {name: was for name in rollout.hosts if left.begun(name) and (was := left.was(name)) is not None}
+    wrong = {name: was for name, was in before.items() if not _is_on(rollout, name, was)}
     rollout.waves.mend(set(rollout.hosts) - set(wrong))
     rollout.release = ""
     rollout.waves.leaving = left.release
     rollout.reload(wrong)
-    if first := [name for name, was in before.items() if was is None and rollout.facts[name]["current"]["release"]]:
-        raise Unsettled(f"{', '.join(first)}: it was the first release there; nothing to go back to, so it was left as it is")

@@ -128,10 +128,11 @@ def noting(run: Any) -> Any:
 
 
 def made(rollout_class: Any) -> Any:
-    """Tell the world of each run that is made."""
+    """Tell the world of each run that is made; a command that puts right what a dead one left makes several."""
     def make(run: str, *arguments: Any) -> Any:
-        run = f"r{len(world().commands)}"
+        run = f"r{len(world().commands)}{'abc'[len(command().runs)]}"
         command().runs.append(run)
+        command().before = world().states()
         command().rollout = rollout_class(run, *arguments)
         return command().rollout
     return make

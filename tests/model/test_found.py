@@ -41,7 +41,7 @@ def died(world: World) -> Command:
 def test_ctrl_c_while_looking_is_no_failed_deploy(world: World, verb: str) -> None:
     died(world)
     phase = "status" if verb == "status" else "lock"
-    assert typed(world, verb, Fault("interrupt", phase), **({"id": "r1"} if verb == "unlock" else {})).code == 130
+    assert typed(world, verb, Fault("interrupt", phase), **({"id": "r1a"} if verb == "unlock" else {})).code == 130
 
 
 def test_a_host_left_drained_counts_when_others_are_taken_back(world: World) -> None:
@@ -62,7 +62,7 @@ def test_what_was_left_drained_as_unfit_is_not_put_back_by_a_drain_that_fails(wo
 def test_a_resume_that_lost_a_host_in_its_claim_can_be_resumed(world: World) -> None:
     died(world)
     assert typed(world, "resume", Fault("cut", "claim", nth=1, seconds=5)).code == 4
-    assert {host.lock.owner["run"] for host in world.hosts.values() if host.lock and host.lock.owner} == {"r1", "r2"}
+    assert {host.lock.owner["run"] for host in world.hosts.values() if host.lock and host.lock.owner} == {"r1a", "r2a"}
     world.advance(60)
     assert typed(world, "resume").code == 0
     assert {host.current for host in world.hosts.values()} == {"0002-0000001"}
