@@ -62,6 +62,28 @@ def test_a_deploy_killed_anywhere_is_finished_or_taken_back(make: Make, phase: s
     assert releases(world) == {NEW if way == "resume" else OLD}
 
 
+@pytest.mark.parametrize("number", [1, 2], ids=["same", "other"])
+@pytest.mark.parametrize("step", [0, 2, 4, 99])
+@pytest.mark.parametrize("nth", [0, 1])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_deploy_killed_anywhere_is_followed_by_the_next_one_here(make: Make, phase: str, nth: int, step: int, number: int) -> None:
+    world = make()
+    world.quality["0000002"] = Quality()
+    deploy(world, Fault("kill", phase, nth, step), machine="desk")
+    again = deploy(world, machine="desk", number=number)
+    assert again.code == 0, again.text
+    assert {str(release)[5:] for release in releases(world)} == {f"{number:07x}"}
+
+
+@pytest.mark.parametrize("phase", ["migrate", "drain", "reload", "restore"])
+def test_a_deploy_killed_elsewhere_is_left_to_a_person(make: Make, phase: str) -> None:
+    world = make(migrate=True)
+    deploy(world, Fault("kill", phase, 0, 2), machine="desk")
+    world.advance(300)
+    other = deploy(world, machine="laptop")
+    assert (other.code, "fab resume" in other.text) == (3, True)
+
+
 @pytest.mark.parametrize("way", ["resume", "abort"])
 @pytest.mark.parametrize("step", [0, 2, 99])
 @pytest.mark.parametrize("nth", [1, 2])
