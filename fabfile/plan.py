@@ -78,7 +78,7 @@ def _loses(process: Process) -> bool:
 def unfit(host: Host, facts: Facts, options: Options) -> list[str]:
     """List what makes a host unfit for a deploy; each with what to do about it."""
     return [text for text in (
-        _old_node(facts), facts["trouble"], _bad_link(host, facts), _dead_daemon(facts, options), *_taken(facts),
+        _old_node(facts), facts["trouble"], _bad_link(host, facts), _dead_daemon(host, facts, options), *_taken(facts),
         *_foreign(host, facts, options)
     ) if text]
 
@@ -103,9 +103,11 @@ def _bad_link(host: Host, facts: Facts) -> str | None:
     return f"{link} leads to {release}, which is {broken}; a deploy could not go back to it: remove the link"
 
 
-def _dead_daemon(facts: Facts, options: Options) -> str | None:
-    """Treat an empty PM2 beside a live link as an alarm, not as a first deploy."""
+def _dead_daemon(host: Host, facts: Facts, options: Options) -> str | None:
+    """Treat an empty PM2 beside a live link as an alarm, not as a first deploy; one that just died is revived by the driver."""
     if facts["processes"] or facts["current"]["state"] != "ok" or options.allow_downtime:
+        return None
+    if not facts["daemon"]["pid"] and {process.name for process in host.app.processes} <= set(facts["saved"]):
         return None
     daemon = "runs, but lists none of the app's processes" if facts["daemon"]["pid"] else "does not run"
     return (

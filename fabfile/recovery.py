@@ -188,7 +188,8 @@ def _is_on(rollout: Rollout, name: str, release: str | None) -> bool:
 def abort(rollout: Rollout, left: Left) -> None:
     """Take the dead run back: every host serves what it served before it; raise where there was nothing before."""
     take_back(rollout, left)
-    if first := [name for name in rollout.hosts if left.begun(name) and left.was(name) is None and rollout.facts[name]["current"]["release"]]:
+    first = [name for name in rollout.hosts if left.begun(name) and left.was(name) is None]
+    if first := [name for name in first if rollout.facts[name]["current"]["release"]]:
         raise Unsettled(f"{', '.join(first)}: it was the first release there; nothing to go back to, so it was left as it is")
 
 

@@ -181,11 +181,17 @@ def test_a_link_that_is_not_right_is_unfit(state, words):
 
 @pytest.mark.parametrize("pid, words", [(None, "does not run"), (7, "runs, but lists none")])
 def test_a_live_link_beside_an_empty_pm2_is_an_alarm(pid, words):
-    changes = {"processes": [], "daemon": {"pid": pid, "home": "/home/app/.pm2"}}
+    changes = {"processes": [], "saved": [], "daemon": {"pid": pid, "home": "/home/app/.pm2"}}
     (told,) = unfit(**changes)
     assert words in told
     assert "pm2 resurrect" in told
     assert unfit(Options("deploy", allow_downtime=True), **changes) == []
+
+
+def test_a_pm2_that_died_and_had_saved_the_app_is_fit_to_be_revived():
+    changes = {"processes": [], "daemon": {"pid": None, "home": "/home/app/.pm2"}}
+    assert unfit(saved=["shop", "other"], **changes) == []
+    assert unfit(saved=["other"], **changes)
 
 
 @pytest.mark.parametrize("change", [{"gated": False, "script": "/usr/bin/npm"}, {"mode": "fork"}])

@@ -127,6 +127,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "remove": lambda data: f"removes {data['name']}, which ran in {data['mode']} mode",
     "done": lambda data: f"runs {data['release']}, healthy",
     "failed": lambda data: f"REFUSED: {data['why']}",
+    "revive": lambda data: f"PM2's daemon has died; a new one starts what it had saved, {data['release']} among it",
     "revert": lambda data: f"goes back to {data['to'] or 'nothing: this was its first release'}",
     "reverted": lambda data: f"was not touched: {data['why']}" if data.get("untouched") else f"is back on {data['release'] or 'nothing'}",
     "broken": lambda data: f"BROKEN: {data.get('back') or data['why']}",

@@ -151,6 +151,7 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
   }
 }
 
+const DEAD = "PM2's daemon has died";
 const DOING = {
   boot: 'it is still loading its script, and too busy to notice that its time is up (an endless loop?)',
   held: 'it listens, but is not healthy',
@@ -162,6 +163,7 @@ const late = (id, limit, record) =>
 
 /** Restart a worker that PM2 gave up after too many crashes, as long as crashes are forgiven. */
 async function wakeIfGivenUp(host, id, forgive) {
+  if (!truth.daemon().pid) throw new Refused(DEAD);
   const item = (await truth.list(host.pm2, host.root)).find((each) => each.id === id);
   if (!item || item.status !== 'errored') return;
   if (forgive === 0) throw new Refused(`PM2 gave worker ${id} up after too many crashes`);
@@ -321,6 +323,37 @@ async function remove(host, name, existing) {
   for (const { id } of existing) await truth.rpc(host.pm2, 'deleteProcessId', id, gone(host));
 }
 
+/**
+ * Have a daemon that was just born start what the last one had saved, as after a reboot, one after another; wait until ours are open.
+ * What PM2 itself does for that ends the calling process on some errors, and deletes a list that it can't read.
+ */
+async function revive(host, release) {
+  host.journal.write('revive', { release });
+  sweep(host.root);
+  tellHold(host, 0);
+  const seen = before(host);
+  const limit = host.plan.healthy_deadline_ms + 5000;
+  for (const env of truth.saved()) {
+    await truth.rpc(host.pm2, 'prepare', env, limit + SLACK_MS)
+      .catch((err) => host.journal.write('note', { text: `PM2 on start of ${env.name}: ${err.message}` }));
+  }
+  for (const { id } of await ours(host)) await opened(host, { id, release, seen, limit, forgive: 1 });
+}
+
+/** Go back to the old release under a new daemon, in place of the one that died in the middle of this run. */
+async function outlive(host) {
+  host.retired.clear(); // nobody will tell the end of these any more
+  truth.attempt(() => host.pm2.disconnect());
+  host.pm2 = await truth.connect(host.plan.pm2);
+  await revive(host, host.from);
+}
+
+/** Where downtime is allowed, start anew what does not come back as it was. */
+async function giveUp(host, err) {
+  if (!host.plan.allow_downtime) throw new Refused(`${DEAD}, and what it had saved does not come back: ${err.message}`, err.lines);
+  for (const { id } of await ours(host)) await truth.rpc(host.pm2, 'deleteProcessId', id, gone(host));
+}
+
 // ---------------------------------------------------------------- the whole host
 
 /** Watch the workers for `ms`: as many as expected, same pids, same restart counts, healthy each on its own socket. */
@@ -347,7 +380,10 @@ async function settle(host, release, ms, expected) {
   }
 }
 
-const died = (host, was) => new Refused(`worker ${was.id} (pid ${was.pid}) died after it had become healthy`, lastErrors(host, was));
+function died(host, was) {
+  if (!truth.daemon().pid) return new Refused(DEAD); // and its workers with it
+  return new Refused(`worker ${was.id} (pid ${was.pid}) died after it had become healthy`, lastErrors(host, was));
+}
 
 async function stillHealthy(host, was, release) {
   const { id, pid, name } = was;
@@ -386,15 +422,22 @@ async function goBack(host) {
   }
   const seen = before(host);
   if (host.from) flip(host.root, host.from);
+  const revived = host.from && !truth.daemon().pid && !host.created.length && !host.removed.length;
+  if (revived) await step(() => outlive(host));
+  else await undo(host, seen, step);
+  if (!host.from) truth.attempt(() => fs.unlinkSync(path.join(host.root, 'current')));
+  if (host.to !== host.from && !revived) markBad(host.root, host.to); // else it is not to blame
+  if (host.from) await step(() => settle(host, host.from, 1000, counts(host.found)));
+  if (failures.length) throw failures[0];
+}
+
+/** Take back worker by worker what this run had PM2 do. */
+async function undo(host, seen, step) {
   if (host.touched) await step(() => heal(host, host.touched, seen));
   for (const item of host.replaced) await step(() => takeBack(host, item, seen));
   if (host.created.length || host.grown.length) await step(() => removeMade(host));
   await step(() => allRetired(host));
   for (const item of host.removed) await step(() => bringBack(host, item));
-  if (!host.from) truth.attempt(() => fs.unlinkSync(path.join(host.root, 'current')));
-  if (host.to !== host.from) markBad(host.root, host.to);
-  if (host.from) await step(() => settle(host, host.from, 1000, counts(host.found)));
-  if (failures.length) throw failures[0];
 }
 
 /** Start what was removed, from the old release; what never ran through the gate was not ours to describe to PM2. */
@@ -547,7 +590,9 @@ async function prepare(host) {
   if (now.state !== 'ok' && now.state !== 'absent') throw new Refused(`current is ${now.state}; it must be a link to a complete release`);
   if (!truth.marker(host.root, host.to)) throw new Refused(`release ${host.to} is not complete on this host`);
   host.from = now.release;
+  const dead = !truth.daemon().pid;
   host.pm2 = await truth.connect(host.plan.pm2);
+  if (dead && host.from) await revive(host, host.from).catch((err) => giveUp(host, err));
   host.found = (await ours(host)).sort((a, b) => a.id - b.id);
   for (const { errors } of host.found) host.logged[errors] = truth.attempt(() => fs.statSync(errors).size, 0);
   host.journal.write('begin', { from: host.from, to: host.to, drained: host.plan.drained });

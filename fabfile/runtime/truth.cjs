@@ -246,8 +246,8 @@ function taken(ports, god, processes) {
     .filter(({ command, pid }) => command && pid !== god.pid);
 }
 
-/** List the processes that PM2 would start after a reboot. */
-const saved = () => (readJson(path.join(pm2Home(), 'dump.pm2')) || []).map((env) => env.name);
+/** List what PM2 would start after a reboot, with all that it knows of it: each holds an environment. */
+const saved = () => readJson(path.join(pm2Home(), 'dump.pm2')) || [];
 
 /** Gather everything about one app root; `ports` has the port (or nothing) of each of its PM2 process names. */
 async function facts(root, pm2Dir, ports) {
@@ -255,7 +255,7 @@ async function facts(root, pm2Dir, ports) {
   const answer = {
     node: process.versions.node, path: process.env.PATH, pm2: pm2Dir, version: pm2Version(pm2Dir),
     cpus: os.availableParallelism(), root, daemon: god,
-    current: current(root), releases: releases(root), processes: [], strays: [], trouble: null, migrations: migrations(root), driving: driving(root), taken: [], saved: saved(),
+    current: current(root), releases: releases(root), processes: [], strays: [], trouble: null, migrations: migrations(root), driving: driving(root), taken: [], saved: saved().map((env) => env.name),
     pinned: Object.keys((readJson(path.join(runDir(root), 'reload.json')) || {}).env_files || {}),
   };
   if (!god.pid) {
@@ -294,7 +294,7 @@ async function withHealth(item, root, settled) {
 }
 
 module.exports = {
-  alive, asError, attempt, connect, current, daemon, facts, health, isAtWork, list, marker, portHolder, readJson, releaseOf, rpc, runDir, startOf, strays,
+  alive, asError, attempt, connect, current, daemon, facts, health, isAtWork, list, marker, portHolder, readJson, releaseOf, rpc, runDir, saved, startOf, strays,
   within, worker, workers,
 };
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.driver.host import Host, Run, alive, eventually
-from tests.gate.conftest import MINIMAL_ENV, Pm2
+from tests.gate.conftest import MINIMAL_ENV, Pm2, children
 
 
 @pytest.fixture
@@ -197,22 +197,51 @@ def test_the_saved_list_is_what_pm2_would_have_saved(own_pm2: Pm2, node_modules:
 # ------------------------------------------------------------------------------------------------- pm2's death
 
 
-def test_pm2s_death_is_the_end_within_the_limits(own_pm2: Pm2, node_modules: Path) -> None:
+@contextlib.contextmanager
+def killed(pm2: Pm2) -> Iterator[None]:
+    """Kill PM2's daemon; the workers go with it."""
+    workers = children(pm2.daemon)
+    os.kill(pm2.daemon, signal.SIGKILL)
+    yield
+    eventually(lambda: not any(map(alive, workers)))
+
+
+def test_what_pm2_had_saved_comes_back_before_the_reload(own_pm2: Pm2, node_modules: Path) -> None:
+    host, other = (Host(own_pm2.home.parent / name, own_pm2, node_modules, name) for name in ("h", "other"))
+    old = host.up(host.release(1))
+    others = other.up(other.release(1))
+    with killed(own_pm2):
+        pass
+    new = host.release(2)
+    word = host.deploy(new, drained=True)
+    assert word["event"] == "done", host.story()
+    assert [event["release"] for event in host.runs[-1].all("revive")] == [old]
+    host.serves(new)
+    other.serves(others)
+
+
+def test_pm2_killed_in_a_reload_is_the_old_release_again(own_pm2: Pm2, node_modules: Path) -> None:
     host = Host(own_pm2.home.parent / "h", own_pm2, node_modules, "app")
-    host.patch("driver.cjs", "SLACK_MS = 30000", "SLACK_MS = 1000")
-    host.patch("driver.cjs", "healthy_deadline_ms + hold + 5000", "healthy_deadline_ms + hold")
-    host.patch("truth.cjs", "RPC_LIMIT_MS = 10000", "RPC_LIMIT_MS = 1500")
-    host.up(host.release(1))
-    run = host.start(host.release(2), min_healthy_ms=1500, kill_timeout_ms=1000)
+    old, new = host.up(host.release(1)), host.release(2)
+    run = host.start(new, min_healthy_ms=1500, drained=True)
     run.wait("settle")
-    os.kill(own_pm2.daemon, signal.SIGKILL)
-    try:
+    with killed(own_pm2):
         word = run.final()
-    finally:
-        run.end()
-    assert word["event"] == "broken", host.story()
-    assert word["back"].startswith("PM2's daemon has died: "), word
-    eventually(lambda: not host.living())  # the workers go with their daemon
+    assert word["event"] == "reverted", host.story()
+    host.serves(old)
+    assert not (host.root / "releases" / new / ".gapless-bad").exists()  # it did nothing
+
+
+def test_pm2_killed_without_a_list_is_told(own_pm2: Pm2, node_modules: Path) -> None:
+    host = Host(own_pm2.home.parent / "h", own_pm2, node_modules, "app")
+    host.up(host.release(1))
+    for file in own_pm2.home.glob("dump.pm2*"):
+        file.unlink()
+    run = host.start(host.release(2), min_healthy_ms=1500, drained=True)
+    run.wait("settle")
+    with killed(own_pm2):
+        word = run.final()
+    assert (word["event"], word["back"]) == ("broken", "PM2 lists 0 workers of app, 1 are wanted"), host.story()
 
 
 # ----------------------------------------------------------------------------------- a worker that pm2 has lost

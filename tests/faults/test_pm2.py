@@ -18,16 +18,19 @@ STANDS_STILL = "in cluster mode PM2 itself accepts the connections, so nobody is
 
 
 def test_daemon_killed_before_the_start(case: Callable[..., Case], fleet: Ground) -> None:
-    play = case("PM2's daemon killed before the start", 4, excused={"traffic": DIES_WITH_IT})
+    """What it had saved is brought back, and then reloaded like any other."""
+    play = case("PM2's daemon killed before the start", 0, excused={"traffic": DIES_WITH_IT})
     with play.playing(), play.fault(nemesis.daemon_killed(fleet.lab, "lab1"), begun):
         pass
+    assert "lab1     PM2's daemon has died; a new one starts what it had saved" in play.text()
 
 
 def test_daemon_killed_in_reload(case: Callable[..., Case], fleet: Ground) -> None:
-    play = case("PM2's daemon killed in the reload of its host, which is drained", 5, limit=170)
-    with play.playing(), play.fault(nemesis.daemon_killed(fleet.lab, "lab1"), event("settle", "lab1"), most=175):
+    play = case("PM2's daemon killed in the reload of its host, which is drained", 1)
+    with play.playing(), play.fault(nemesis.daemon_killed(fleet.lab, "lab1"), event("settle", "lab1"), most=60):
         pass
-    assert "PM2's daemon has died" in play.text()
+    assert "lab1 failed in reload: PM2's daemon has died" in play.text()
+    assert "lab1: is back on" in play.text()
 
 
 def test_daemon_stopped_before_the_start(case: Callable[..., Case], fleet: Ground) -> None:

@@ -23,6 +23,7 @@ from tests.faults.case import REFS, Case
 from tests.faults.conftest import Ground
 from tests.faults.history import begun
 from tests.faults.test_balancer import CUT
+from tests.faults.test_pm2 import DIES_WITH_IT
 from tests.lab import loopback
 from tests.lab.hosts import BALANCER
 from tests.lab.making import CHECKOUT
@@ -34,7 +35,8 @@ ANY = (0, 1, 5, -9)
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
-VICTIMS = {"fab": 8, "an ssh session": 4, "a script of ours": 6, "HAProxy": 2}
+VICTIMS = {"fab": 8, "an ssh session": 4, "a script of ours": 6, "HAProxy": 2, "PM2's daemon": 2}
+EXCUSED = {"HAProxy": {"traffic": CUT}, "PM2's daemon": {"traffic": DIES_WITH_IT}}
 
 
 @contextmanager
@@ -56,6 +58,8 @@ def strike(victim: str, play: Case, host: str, luck: random.Random) -> AbstractC
         return nemesis.sessions_killed(lab, host)
     if victim == "a script of ours":
         return script_killed(play, host, luck)
+    if victim == "PM2's daemon":
+        return nemesis.daemon_killed(lab, host)
     return nemesis.balancer_restarted(lab)
 
 
@@ -66,13 +70,12 @@ def test_struck(case: Callable[..., Case], fleet: Ground, number: int) -> None:
     victim = luck.choices([*VICTIMS], [*VICTIMS.values()])[0]
     host = luck.choice([*fleet.lab.names, BALANCER] if "ss" in victim or "script" in victim else fleet.lab.names)
     moment = round(luck.uniform(0.2, LONG), 1)
-    excused = {"traffic": CUT} if victim == "HAProxy" else {}
     where = f" on {host}" if " " in victim else ""
     ref = REFS[fleet.next_turn() % 2]
     same, other = ("deploy", "--ref", ref), ("deploy", "--ref", next(each for each in REFS if each != ref))
     play = case(
         f"kill -9 of {victim}{where} after {moment} s (storm {SEED}-{number})", *ANY, struck=fleet.lab.names, limit=170, rate=RATE,
-        excused=excused, takes_up=luck.choice([same, other, ("resume",), ("abort",)]),
+        excused=EXCUSED.get(victim, {}), takes_up=luck.choice([same, other, ("resume",), ("abort",)]),
     )
     with play.playing(*same):
         time.sleep(moment)

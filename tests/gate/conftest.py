@@ -113,7 +113,11 @@ class Pm2:
         self.waiting: dict[int, Future[Any]] = {}
         threading.Thread(target=self._listen, daemon=True).start()
         self.ask("list")
-        self.daemon = int((home / "pm2.pid").read_text())
+
+    @property
+    def daemon(self) -> int:
+        """Name the daemon of now: a driver may have started another."""
+        return int((self.home / "pm2.pid").read_text())
 
     def _listen(self) -> None:
         assert self.helper.stdout
@@ -143,10 +147,11 @@ class Pm2:
 
     def end(self) -> None:
         """End the daemon by its pid and see to it that nothing of it is left."""
-        below = [self.daemon, *children(self.daemon)]
-        os.kill(self.daemon, signal.SIGTERM)
+        daemon = self.daemon
+        below = [daemon, *children(daemon)]
+        os.kill(daemon, signal.SIGTERM)
         with contextlib.suppress(AssertionError):
-            eventually(lambda: not alive(self.daemon), within=20)
+            eventually(lambda: not alive(daemon), within=20)
         left = [pid for pid in below if alive(pid)]
         for pid in left:
             os.kill(pid, signal.SIGKILL)
