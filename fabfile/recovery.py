@@ -60,13 +60,12 @@ class Left:
     @property
     def aim(self) -> str:
         """Give the verb whose work this is: an abort that died is still an abort, a resumed deploy still a deploy."""
-        return str(self.owner.get("aim") or self.owner["verb"])
+        return "abort" if self.owner["verb"] == "abort" else str(self.owner.get("aim") or self.owner["verb"])
 
     def options(self, verb: str) -> Options:
         """Give the dead run's own flags, under the verb that takes it up."""
         known = {key: self.owner[key] for key in ("ref", "to", "one_group_at_a_time", "allow_downtime") if key in self.owner}
-        aim = "abort" if self.owner["verb"] == "abort" else self.aim
-        return Options(verb, aim=aim, max_parallel=tuple(self.owner.get("max_parallel", ())), **known)
+        return Options(verb, aim=self.aim, max_parallel=tuple(self.owner.get("max_parallel", ())), **known)
 
     def same(self, options: Options, commit: str, hosts: Collection[str]) -> bool:
         """Say whether a command wants just what the dead run was about: the same work, the same code, the same hosts."""

@@ -12,9 +12,10 @@ from typing import Any
 
 from tests import load
 from tests.faults import look
+from tests.faults.ground import Ground
 from tests.faults.history import LINKS_EVERY, POOL_EVERY, History, Moment, sampled
 from tests.faults.typed import Typed
-from tests.lab.conftest import Done, Site
+from tests.lab.conftest import Done
 from tests.lab.hosts import BALANCER
 
 MOMENT_WITHIN = 60.0   # seconds until the moment of a fault must have come
@@ -22,14 +23,13 @@ ORPHANS_WITHIN = 10.0
 CHECKS_WITHIN = 8.0
 RATE, SLOW = 80, 2
 TIMER = 2  # processes of the timer that puts a drained server back: its shell and that shell's sleep
-REFS = ("plain-cjs", "plain-v2")
 
 
 @dataclass
 class Case:
     """One fault, to be played once on the shared fleet."""
 
-    site: Site
+    site: Ground
     folder: Path
     name: str
     codes: tuple[int, ...]
@@ -52,7 +52,7 @@ class Case:
     @contextlib.contextmanager
     def playing(self, *words: str, program: Sequence[str] = ()) -> Iterator[Typed]:
         """Type the command under load; break what is to be broken inside the block. Look, and type it again, afterwards."""
-        self.words = list(words) if words else ["deploy", "--ref", self.other_ref()]
+        self.words = list(words) if words else ["deploy", "--ref", self.site.other_ref()]
         self.history.write(
             "case", name=self.name, hosts=self.hosts, struck=self.struck, width=self.width, limit=self.limit, codes=self.codes, excused=self.excused,
         )
@@ -161,10 +161,6 @@ class Case:
 
     def plain(self, *words: str) -> Done:
         return self.site.fab(*words, hosts=",".join(self.hosts))
-
-    def other_ref(self) -> str:
-        """Name a ref that is not what runs now: a deploy must have something to do."""
-        return REFS[self.site.next_turn() % len(REFS)]
 
     def text(self, number: int = 1) -> str:
         """Give what the command under fault (1), or the same command again (2), printed."""

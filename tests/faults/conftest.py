@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,25 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults import checker
-from tests.faults.case import REFS, Case
+from tests.faults.case import Case
+from tests.faults.ground import REFS, Ground
 from tests.faults.history import read
-from tests.lab.conftest import Site
 from tests.lab.fleet import Lab
 from tests.lab.namespaces import allowed
-
-
-class Ground(Site):
-    """A site of tiny apps: no dependencies, no migration, a disk of its own for each host."""
-
-    def __init__(self, lab: Lab, folder: Path) -> None:
-        self.turns = itertools.count()
-        super().__init__(lab, folder)
-
-    def configure(self, **settings: object) -> Path:
-        return super().configure(migrate="", app="min_free_mb: 4", **settings)  # type: ignore[arg-type]
-
-    def next_turn(self) -> int:
-        return next(self.turns)
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +24,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         ground = Ground(lab, tmp_path_factory.mktemp("faults"))
         done = ground.fab("deploy", "--ref", REFS[0])
         assert done.code == 0, done.out
-        ground.next_turn()
+        ground.other_ref()
         yield ground
 
 

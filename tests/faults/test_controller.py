@@ -12,7 +12,7 @@ import pytest
 from fabfile.ownership import LEASE
 from tests.faults import nemesis
 from tests.faults.case import Case
-from tests.faults.conftest import Ground
+from tests.faults.ground import Ground
 from tests.faults.history import Moment, event
 
 HOLD = LEASE + 6 + 1 + 2 * 8  # seconds: what plan.hold gives for this fleet's hosts.yaml

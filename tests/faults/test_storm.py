@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults import look, nemesis
-from tests.faults.case import REFS, Case
-from tests.faults.conftest import Ground
+from tests.faults.case import Case
+from tests.faults.ground import REFS, Ground
 from tests.faults.history import begun
 from tests.faults.test_balancer import CUT
 from tests.faults.test_pm2 import DIES_WITH_IT
@@ -71,7 +71,7 @@ def test_struck(case: Callable[..., Case], fleet: Ground, number: int) -> None:
     host = luck.choice([*fleet.lab.names, BALANCER] if "ss" in victim or "script" in victim else fleet.lab.names)
     moment = round(luck.uniform(0.2, LONG), 1)
     where = f" on {host}" if " " in victim else ""
-    ref = REFS[fleet.next_turn() % 2]
+    ref = fleet.other_ref()
     same, other = ("deploy", "--ref", ref), ("deploy", "--ref", next(each for each in REFS if each != ref))
     play = case(
         f"kill -9 of {victim}{where} after {moment} s (storm {SEED}-{number})", *ANY, struck=fleet.lab.names, limit=170, rate=RATE,
@@ -87,7 +87,7 @@ def test_two_at_the_same_instant(fleet: Ground) -> None:
     """Of two deploys that begin together exactly one goes on; the other says who does, and touches nothing."""
     luck = random.Random(SEED)
     for number in range(TWINS):
-        fleet.next_turn()
+        fleet.other_ref()
         both = [begin(fleet, ref, Path(fleet.folder) / f"twin-{ref}.txt") for ref in luck.sample(("plain-cjs", "plain-v2"), 2)]
         ends = [process.wait(120) for process in both]
         texts = [(Path(fleet.folder) / f"twin-{ref}.txt").read_text() for ref in ("plain-cjs", "plain-v2")]

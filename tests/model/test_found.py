@@ -108,3 +108,12 @@ def test_a_migration_that_died_in_its_claim_is_resumed_for_the_release_that_was_
         assert typed(world, "migrate", Fault("kill", "migrate")).dead
         assert typed(world, "resume").code == 0
         assert [work.plan["release"] for host in world.hosts.values() for work in host.works] == ["0001-aaaaaaa"]
+
+
+def test_an_abort_that_died_is_resumed_as_one(world: World) -> None:
+    """Found on the real fleet: it was taken for a deploy that had failed."""
+    assert typed(world, "deploy", Fault("kill", "reload", nth=1), ref=FIRST).dead
+    assert typed(world, "abort", Fault("kill", "reload", step=2)).dead
+    resumed = typed(world, "resume")
+    assert (resumed.code, resumed.text.count("had failed")) == (0, 0)
+    assert {host.current for host in world.hosts.values()} == {"0001-aaaaaaa"}
