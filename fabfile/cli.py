@@ -297,8 +297,9 @@ def _leave(rollout: Rollout, face: Plain, code: int) -> None:
 
     with suppress(Exception):  # it may have come in the middle of a print
         face.say(summary.states(rollout.waves.told_states()))
-        face.say(f"left at once; what is in hand goes on by itself, the locks stay.\nNext:  fab resume --hosts {rollout.targets.selector}"
-                 f"   or   fab abort --hosts {rollout.targets.selector}")
+        hosts = rollout.targets.selector
+        face.say("interrupted, and left at once; what is in hand goes on by itself, the locks stay.\n"
+                 f"Next:  fab resume --hosts {hosts}   or   fab abort --hosts {hosts}")
     os._exit(code)
 
 

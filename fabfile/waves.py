@@ -90,16 +90,20 @@ class Waves:
 
         def one(name: str) -> None:
             self.reloaded[name] = Reloaded("unknown", why="its reload goes on by itself on the host")
-            self.reloaded[name] = self.reload_host(group, by_name[name], str(release[name]), self.id)
+            end = self.reload_host(group, by_name[name], str(release[name]), self.id)
+            if end:
+                self.reloaded[name] = end
+            else:
+                del self.reloaded[name]
 
         if self.fleet.stopping.is_set():
             return
         self.fleet.together(one, by_name)
-        if any(self.reloaded[name].state != "new" for name in by_name):
+        if any(name not in self.reloaded or self.reloaded[name].state != "new" for name in by_name):
             self.fleet.stopping.set()
 
-    def reload_host(self, group: Group, host: Host, release: str, run: str, bad: str | None = None) -> Reloaded:
-        """Drain, reload, restore, probe: one host's way through a wave."""
+    def reload_host(self, group: Group, host: Host, release: str, run: str, bad: str | None = None) -> Reloaded | None:
+        """Drain, reload, restore, probe: one host's way through a wave. None if the run was stopped before its reload began."""
         self.mark(f"reload {host.name}")
         if group.balancer is None:
             return self.drive(group, host, release, run, drained=False, bad=bad)
@@ -117,6 +121,8 @@ class Waves:
                 return self.mended(group.balancer, host, end)
             end.out_of_rotation = "it was not fit for it before, and was left as it is"
             return end
+        if self.fleet.stopping.is_set() and bad is None:
+            return self.stepped_back(group.balancer, host, outcome)
         end = self.drive(group, host, release, run, drained=outcome.last("alone", "crowded") is None, bad=bad)
         if outcome.last("maintenance"):
             end.out_of_rotation = "it was so before, by somebody's hand, and stays so"
@@ -144,6 +150,13 @@ class Waves:
         end = ended(outcome)
         end.now = release if end.state == "new" else end.was
         return end
+
+    def stepped_back(self, front: Balancer, host: Host, drained: Outcome) -> Reloaded | None:
+        """Put a host back that was drained in vain; None if it is as it was."""
+        end = Reloaded("untouched", was=self.facts[host.name]["current"]["release"])
+        if drained.last("drained"):
+            self.put_back(front, host, end)
+        return end if end.why else None
 
     def put_back(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
         """Put a host back into rotation, or say that it is out."""
@@ -217,6 +230,7 @@ class Waves:
             group, host = self.groups[name], self.hosts[name]
             was, failed = str(self.reloaded[host.name].was), self.reloaded[host.name].now
             end = self.reload_host(group, host, was, f"{self.id}-back", bad=failed)
+            assert end, "what goes back is not stopped"
             end.state, end.was = "old" if end.state == "new" else "unknown", was
             self.reloaded[host.name] = end
 

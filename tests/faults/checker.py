@@ -76,6 +76,11 @@ class Story:
         second = self.one("command", number=2)
         return [record for record in self.all(kind) if second is None or record["at"] < second["at"]]
 
+    @cached_property
+    def left_at_once(self) -> bool:
+        """Say whether it ended with its locks in place, so that the next command takes it up: killed, or asked to leave at once."""
+        return self.code == KILLED or (self.code in INTERRUPTED and "left at once" in self.said_last)
+
     def status_says(self, host: str, *words: str) -> bool:
         row = next((line for line in self.look("after")["status"]["text"].splitlines() if line.split()[:1] == [host]), "")
         return any(word in row for word in words)
@@ -144,7 +149,7 @@ def truth(story: Story) -> Iterator[str]:
         if set(now["runs"]) != ({now["release"]} - {None}) and story.status_says(host, " ok"):
             yield f"{host} runs {sorted(set(now['runs']))} under a link to {now['release']}, and status calls it ok"
     yield from code_against_fleet(story, before, after)
-    if story.code in (DONE, FAILED, HELD, UNFIT, *INTERRUPTED) and after["status"]["code"] != 0:
+    if story.code in (DONE, FAILED, HELD, UNFIT, *INTERRUPTED) and not story.left_at_once and after["status"]["code"] != 0:
         yield f"exit {story.code} says that the fleet is safe, but status exits {after['status']['code']}"
 
 
@@ -166,7 +171,7 @@ def lock(story: Story) -> Iterator[str]:
             continue
         if now["lock"] == "nobody named":
             yield f"{host} is locked by nobody that could be named"
-        elif story.code != KILLED and f"--id {now['lock']}" not in story.said_last:
+        elif not story.left_at_once and f"--id {now['lock']}" not in story.said_last:
             yield f"{host} is still locked by {now['lock']}, and the report does not say how to unlock it"
 
 
@@ -217,6 +222,8 @@ def explain(story: Story) -> Iterator[str]:
         yield "the report does not say which host is unfit, and that nothing was touched"
     if story.code in INTERRUPTED and "interrupted" not in report:
         yield "the report does not say that it was interrupted"
+    if story.code in INTERRUPTED and story.left_at_once and "Next:  fab resume" not in report:
+        yield "the report does not say how to take up what it left"
 
 
 def no_traceback(story: Story) -> Iterator[str]:

@@ -199,3 +199,10 @@ def test_a_host_whose_driver_died_too_is_not_put_back_before_it_is_whole(make: M
     assert (len(world.hosts["a2"].runs()), world.out("a2")) == (2, True)
     assert typed(world, way).code == 0
     assert releases(world) == {NEW if way == "resume" else OLD}
+
+
+def test_ctrl_c_while_a_host_is_drained_puts_it_back_as_it_was(make: Make) -> None:
+    world = make()
+    stopped = deploy(world, Fault("interrupt", "drain", 1, 1))
+    assert (stopped.code, [host.current for host in world.hosts.values()]) == (130, [NEW, OLD, OLD])
+    assert not any(map(world.out, world.hosts))
