@@ -105,7 +105,7 @@ def _bad_link(host: Host, facts: Facts) -> str | None:
 
 def _dead_daemon(host: Host, facts: Facts, options: Options) -> str | None:
     """Treat an empty PM2 beside a live link as an alarm, not as a first deploy; one that just died is revived by the driver."""
-    if facts["processes"] or facts["current"]["state"] != "ok" or options.allow_downtime:
+    if facts["processes"] or facts["trouble"] or facts["current"]["state"] != "ok" or options.allow_downtime:
         return None
     if not facts["daemon"]["pid"] and {process.name for process in host.app.processes} <= set(facts["saved"]):
         return None

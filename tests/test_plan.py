@@ -162,7 +162,7 @@ def test_an_old_node_is_unfit(version):
 
 
 def test_trouble_with_pm2_is_told_as_it_is():
-    assert unfit(trouble="PM2's daemon (pid 7): gave no answer") == ["PM2's daemon (pid 7): gave no answer"]
+    assert unfit(trouble="PM2's daemon (pid 7): gave no answer", processes=[], saved=[]) == ["PM2's daemon (pid 7): gave no answer"]
 
 
 @pytest.mark.parametrize(
