@@ -103,18 +103,19 @@ class Rollout:
 
     def build_steps(self, host: Host) -> list[Step]:
         app, release, group = host.app, self.release, self.groups[host.name]
+        env_files = {process.env_file: None for process in app.processes if process.env_file}
         ref = self.options.ref or app.ref
         return [
             Step("own", lock.enter(app.root, self.id, f"build {release}")),
             self.tools(host),
+            Step("install", pm2.install(app.root)),  # what hides secrets in a build's words is in it
             Step("discard", releases.discard(app.root, release)),
             Step("fetch", releases.fetch(app.root, app.repo, self.commit)),
             Step("check out", releases.check_out(app.root, release, self.commit)),
             Step("link shared", releases.link_shared(app.root, release, "file", app.shared_files)),
             Step("link shared", releases.link_shared(app.root, release, "dir", app.shared_dirs)),
-            *(Step(command, node.build_step(app.root, release, self.id, command)) for command in app.build),
+            *(Step(command, node.build_step(app.root, release, self.id, command, env_files)) for command in app.build),
             Step("look for the script", releases.scripts_are_there(app.root, release, [process.script for process in app.processes])),
-            Step("install gate", pm2.install(app.root)),
             Step("complete", releases.complete(app.root, release, plan.marker(app, plan.timing(group), release, self.commit, ref))),
         ]
 

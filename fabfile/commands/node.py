@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .shell import Shell, call, cmd, path
 
 LIBRARY = r"""
@@ -28,9 +30,10 @@ clean_node() { # script argument...
     env -i HOME="$HOME" PATH="$PATH" USER="${USER:-$(id -un)}" LOGNAME="${LOGNAME:-$(id -un)}" SHELL="${SHELL:-/bin/sh}" \
         LANG="${LANG:-C.UTF-8}" ${TZ:+TZ="$TZ"} ${PM2_HOME:+PM2_HOME="$PM2_HOME"} GAPLESS_MARK="$GAPLESS_MARK" node "$@"
 }
-build_step() { # root release run command
+build_step() { # root release run command env-file...
     log=$1/.gapless/runs/$3/build.log
     mkdir -p -m 700 "$1/.gapless/runs" "$1/.gapless/runs/$3"
+    (umask 077; : >>"$log")
     cd "$1/releases/$2"
     printf '$ %s\n' "$4" >>"$log"
     # NODE_ENV=production would make npm leave out what the build needs.
@@ -41,9 +44,14 @@ build_step() { # root release run command
             'npm ci' | 'npm ci --'*) npm_ci "$1" "$4" ;;
             *) sh -c "$4" ;;
         esac) >>"$log" 2>&1; then return; else rc=$?; fi
-    tail -n 30 "$log" >&2
+    tell_end "$@" || echo "the last lines are not shown: nothing could hide what is secret in them" >&2
     [ $rc -ne 137 ] || echo "exit 137: killed, most likely out of memory" >&2
     fail "build step failed with exit code $rc: $4" "whole log: $log"
+}
+tell_end() { # root release run command env-file...; what a build prints stays here, but for its last lines, and those without secrets
+    end_root=$1; shift 4
+    for file; do shift; set -- "$@" "$PWD/$file"; done
+    clean_node "$end_root/.gapless/secrets.cjs" "$end_root" "$log" "$@" >&2
 }
 npm_ci() { # root command
     # A tree may be reused only when nothing but the lockfile decided it: install scripts of the app itself may read more,
@@ -84,6 +92,10 @@ def tools(node_bin: str | None, pm2_home: str | None = None) -> Shell:
     return call("use_tools", path(node_bin or ""), path(pm2_home or ""))
 
 
-def build_step(root: str, release: str, run: str, command: str) -> Shell:
-    """Run one build command in the release; its output goes to the host's build.log, its tail to us when it fails."""
-    return call("build_step", path(root), cmd(release, run, command))
+def build_step(root: str, release: str, run: str, command: str, env_files: Iterable[str]) -> Shell:
+    """
+    Run one build command in the release; its output goes to the host's build.log, its tail to us when it fails.
+
+    What the release's env files hold is hidden in the tail; the scripts that do it must have been installed.
+    """
+    return call("build_step", path(root), cmd(release, run, command, *env_files))

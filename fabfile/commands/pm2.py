@@ -11,7 +11,7 @@ from ..values import Process
 from .shell import Shell, call, cmd, path
 
 RUNTIME = Path(__file__).parent.parent / "runtime"
-INSTALLED = ("gate.cjs", "truth.cjs", "journal.cjs", "driver.cjs", "migrate.cjs")
+INSTALLED = ("gate.cjs", "truth.cjs", "journal.cjs", "driver.cjs", "migrate.cjs", "mask.cjs", "secrets.cjs")
 
 
 @functools.cache

@@ -14,7 +14,6 @@ const journal = require('./journal.cjs');
 const truth = require('./truth.cjs');
 
 const TICK_MS = 50;
-const WIDTH = 500; // characters of a line that are passed on
 const LIST_MS = 500; // PM2 is asked less often than our own files: each answer carries every app's environment
 const QUIET_LOOKS = 4; // looks without anything to remove, until it counts as removed
 const SLACK_MS = 30000; // PM2's timer kills the old worker when it runs out, so it must outlast our own deadline by far
@@ -100,8 +99,8 @@ function sweep(root) {
 }
 
 function readCrash(root, name) {
-  const lines = (truth.attempt(() => fs.readFileSync(path.join(truth.runDir(root), name), 'utf8'), '') || '').trimEnd().split('\n');
-  const [why, ...rest] = lines.map((line) => line.slice(0, WIDTH)); // a health route may answer with a page
+  const text = truth.attempt(() => fs.readFileSync(path.join(truth.runDir(root), name), 'utf8'), '') || '';
+  const [why, ...rest] = text.trimEnd().split('\n');
   return { why: why || 'it ended without a word', lines: rest.slice(0, 30) };
 }
 

@@ -9,15 +9,26 @@
 const fs = require('fs');
 const path = require('path');
 const { spawn } = require('child_process');
+const secrets = require('./secrets.cjs');
 const truth = require('./truth.cjs');
 
 const FINAL = new Set(['done', 'reverted', 'broken']);
 const ROOM = 65536; // bytes that a journal may come to need
+const WORDS = ['why', 'back', 'text', 'lines']; // of an event: here may stand what the app, PM2 or a migration printed
+const WIDTH = 500; // characters of a line that are passed on
 
 const print = (line) => process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${line}\n`);
 
+/** Give an event as it may be passed on. Hidden first and then cut: half a secret would not be known for one. */
+function passable(root, fields) {
+  const cut = (text) => secrets.passable(root, text).split('\n').map((line) => line.slice(0, WIDTH));
+  const words = Object.entries(fields).filter(([key, value]) => WORDS.includes(key) && value);
+  return { ...fields, ...Object.fromEntries(words.map(([key, value]) => [key, Array.isArray(value) ? cut(value.join('\n')) : cut(value).join('\n')])) };
+}
+
 class Journal {
   constructor(script, root, run) {
+    this.root = root;
     this.name = path.basename(script, '.cjs');
     this.dir = path.join(root, '.gapless', 'runs', run);
   }
@@ -31,7 +42,7 @@ class Journal {
     truth.attempt(() => {
       const fd = fs.openSync(this.file('jsonl'), 'a', 0o600);
       try {
-        const line = Buffer.from(`${this.torn ? '\n' : ''}${JSON.stringify({ event, at: Date.now(), ...fields })}\n`);
+        const line = Buffer.from(`${this.torn ? '\n' : ''}${JSON.stringify({ event, at: Date.now(), ...passable(this.root, fields) })}\n`);
         this.torn = fs.writeSync(fd, line) < line.length; // a disk that fills up takes the beginning of a line
         fs.fsyncSync(fd);
       } finally {

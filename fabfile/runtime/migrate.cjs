@@ -10,8 +10,7 @@ const path = require('path');
 const { parseEnv } = require('util');
 const { spawn } = require('child_process');
 const journal = require('./journal.cjs');
-
-const TAIL = 30;
+const secrets = require('./secrets.cjs');
 
 /** Give the migration the app's own environment: it needs the same DATABASE_URL. */
 function environment(release, envFile) {
@@ -30,9 +29,7 @@ async function work(root, run, log, plan) {
     child.on('exit', (...end) => resolve(end));
   });
   if (code === 0) log.write('done', { release: plan.release });
-  else log.write('broken', { why: `${plan.command}: exit code ${code === null ? signal : code}`, lines: tail(file), log: file });
+  else log.write('broken', { why: `${plan.command}: exit code ${code === null ? signal : code}`, lines: secrets.lastLines(file), log: file });
 }
-
-const tail = (file) => fs.readFileSync(file, 'utf8').trimEnd().split('\n').slice(-TAIL);
 
 journal.ways(__filename, work, { event: 'broken' });

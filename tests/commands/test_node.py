@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
-from fabfile.commands import node
+from fabfile.commands import node, pm2
 from fabfile.commands.shell import Shell, Step
 
 NPM = """\
@@ -121,6 +125,9 @@ def test_the_daemon_is_born_with_next_to_nothing(sh, tools, bare_bin):
 
 @pytest.fixture
 def app(root: Path) -> Path:
+    (root / ".gapless").mkdir()
+    for name in ("secrets.cjs", "mask.cjs", "truth.cjs"):
+        shutil.copy(pm2.RUNTIME / name, root / ".gapless")
     return release(root, "0001-abc")
 
 
@@ -133,7 +140,7 @@ def release(root: Path, name: str, lock: object = 1, **package: object) -> Path:
 
 
 def build(root: Path, command: str, name: str = "0001-abc") -> Step:
-    return Step("build", node.build_step(str(root), name, "run-1", command))
+    return Step("build", node.build_step(str(root), name, "run-1", command, [".env"]))
 
 
 def log(root: Path) -> str:
@@ -154,6 +161,54 @@ def test_a_bad_step_shows_its_last_lines_and_its_code(sh, root, app):
     assert lines[:30] == [f"line {number}" for number in range(71, 101)]
     assert lines[30] == f"build step failed with exit code 7: {command}"
     assert lines[31].startswith("whole log: ")
+
+
+CANARY = "c4n4ry-of-the-build"
+
+
+def printing(app: Path, command: str, env_file: str = ".env") -> str:
+    """Give the app a secret, and a step that prints it and fails."""
+    (app / env_file).parent.mkdir(exist_ok=True)
+    (app / env_file).write_text(f"JWT_SECRET={CANARY}\n")
+    return f". {shlex.quote(f'./{env_file}')}; {command}; exit 7"
+
+
+@pytest.mark.parametrize("env_file", [".env", "config/app's $HOME"])
+def test_what_a_bad_step_prints_of_a_secret_stays_on_the_host(sh, root, app, env_file):
+    command = printing(app, 'echo "1 $JWT_SECRET."; printf "2 %s" "$JWT_SECRET" >&2', env_file)
+    ran = sh.run(Step("build", node.build_step(str(root), "0001-abc", "run-1", command, [".env", env_file])))
+    assert ran.code == 1
+    assert ran.text.splitlines()[1:3] == ["1 [hidden JWT_SECRET].", "2 [hidden JWT_SECRET]"]
+    assert CANARY in log(root) and CANARY not in ran.text
+    assert (root / ".gapless/runs/run-1/build.log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("harm", ["gone", "broken", "killed"])
+def test_where_nothing_can_hide_secrets_nothing_is_shown(sh, root, app, harm):
+    mask = root / ".gapless/mask.cjs"
+    mask.unlink()
+    if harm != "gone":
+        mask.write_text({"broken": "exports.hide = ({", "killed": "process.kill(process.pid, 'SIGKILL'); for (;;) ;"}[harm])
+    ran = sh.run(build(root, printing(app, 'echo "$JWT_SECRET"')))
+    assert (ran.code, CANARY in ran.text) == (1, False)
+    assert "the last lines are not shown: nothing could hide what is secret in them" in ran.text
+    assert "build step failed with exit code 7" in ran.text
+
+
+def test_where_the_env_file_cant_be_read_nothing_is_shown(sh, root, app):
+    command = printing(app, 'echo "$JWT_SECRET"; rm .env; ln -s .env .env')
+    ran = sh.run(build(root, command))
+    assert (ran.code, CANARY in ran.text) == (1, False)
+    assert "[not shown, for what is secret in it is not known: ELOOP: " in ran.text
+    assert "build step failed with exit code 7" in ran.text
+
+
+def test_a_step_ends_with_its_shell_though_something_of_it_lives_on(sh, root, app):
+    """Builds leave daemons behind that hold their stdout; a pipe would wait for them."""
+    begun = time.monotonic()
+    ran = sh.run(build(root, "sleep 30 & echo $! >pid; echo over; exit 7"))
+    assert (ran.code, ran.text.splitlines()[1], time.monotonic() - begun < 10) == (1, "over", True)
+    os.kill(int((app / "pid").read_text()), signal.SIGKILL)
 
 
 def test_a_step_that_was_killed_is_said_to_be_out_of_memory(sh, root, app):
@@ -254,6 +309,8 @@ def test_what_does_more_than_the_lockfile_says_runs_each_time(sh, root, npm, pac
 
 def test_a_tree_that_cant_be_copied_fails_the_step(sh, root, app, tools, npm):
     """A release with half its modules would be called complete otherwise."""
+    (tools / "node").unlink()
+    (tools / "node").symlink_to(shutil.which("node"))
     assert sh.run(build(root, "npm ci")).code == 0
     release(root, "0002-def")
     program(tools.parent / "full" / "cp", "#!/bin/sh\nmkdir -p node_modules/half\necho 'No space left on device' >&2\nexit 1\n")

@@ -2,15 +2,16 @@
 
 /**
  * An app without dependencies. What it does wrong stands in the file NAME.mode of its release, or .mode for all processes:
- *   sick      health answers 500; read at each question, so that a release can turn unhealthy
+ *   sick      health answers 500, with SECRET; read at each question, so that a release can turn unhealthy
  *   throws    it dies at its start;  clones-throw: all but the first instance do
+ *   tells     it prints SECRET and dies of it
  *   slow      it takes a second until it listens
  */
 
 const fs = require('node:fs');
 const http = require('node:http');
 
-const { APP, COLOUR, NODE_APP_INSTANCE: instance, PORT, RED } = process.env;
+const { APP, COLOUR, NODE_APP_INSTANCE: instance, PORT, RED, SECRET } = process.env;
 const home = process.cwd();
 
 function mode() {
@@ -20,12 +21,16 @@ function mode() {
 
 function answer(request, response) {
   const json = (status, body) => response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
-  if (request.url === '/health' && mode() === 'sick') return json(500, { status: 'database is away' });
+  if (request.url === '/health' && mode() === 'sick') return json(500, { status: 'database is away', url: SECRET });
   if (request.url === '/echo') return request.pipe(response);
   const reply = () => json(200, { pid: process.pid, app: APP, colour: COLOUR });
   return request.url === '/slow' ? setTimeout(reply, 400) : reply();
 }
 
 if (mode() === 'throws' || (mode() === 'clones-throw' && instance !== '0')) throw new Error('the release is bad');
+if (mode() === 'tells') {
+  console.log(`connecting with ${SECRET} (${encodeURIComponent(SECRET)})`);
+  throw new Error(`${'x'.repeat(450)} bad key ${SECRET}`);
+}
 if (COLOUR === 'broken') throw new Error('COLOUR is broken');
 setTimeout(() => http.createServer({ keepAliveTimeout: 1000 }, answer).listen(Number(PORT), '127.0.0.1'), mode() === 'slow' ? 1000 : 0);

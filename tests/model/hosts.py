@@ -258,7 +258,7 @@ class Host:
     def sh_fetch_commit(self, say: Say, root: str, repo: str, commit: str) -> Doing:
         yield None
 
-    def sh_build_step(self, say: Say, root: str, release: str, run: str, command: str) -> Doing:
+    def sh_build_step(self, say: Say, root: str, release: str, run: str, command: str, *env_files: str) -> Doing:
         self.world.writes(self, f"build of {release}")
         yield None
         if self.dies("build_breaks"):
