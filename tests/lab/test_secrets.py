@@ -78,15 +78,15 @@ def planted(site: Site, host: str) -> Iterator[None]:
 
 
 def holders(site: Site, host: str) -> tuple[dict[str, set[str]], set[str]]:
-    """List what files below the host's home hold each secret, and the modes of all of them."""
+    """List what files below the host's home hold each secret, and the modes of all of them but PM2's logs, which are the app's own."""
     # By printf, which is the shell's own: another program would have the secret in its command line.
     find = "grep -roFf - . | sort -u | while IFS= read -r line; do printf '%s %s\\n' \"$(stat -c %a \"${line%:*}\")\" \"$line\"; done"
     lines = [line.split(" ", 1) for line in site.lab.run(host, find, input="\n".join(HOMES)).stdout.splitlines()]
     found: dict[str, set[str]] = {secret: set() for secret in HOMES}
     for _, line in lines:
-        name, secret = re.sub("releases/[^/]+", "releases/ID", line.removeprefix("./")).rsplit(":", 1)
+        name, secret = re.sub(r"(releases|runs)/[^/]+", r"\1/ID", re.sub("crash-[0-9]+", "crash-PID", line.removeprefix("./"))).rsplit(":", 1)
         found[secret].add(name)
-    return found, {mode for mode, _ in lines}
+    return found, {mode for mode, line in lines if not line.startswith("./.pm2/logs/")}
 
 
 def environments(site: Site, host: str) -> str:
@@ -115,6 +115,41 @@ def test_planted_secrets_turn_up_nowhere(site: Site, monkeypatch: pytest.MonkeyP
     logs = "".join(file.read_text() for file in (site.folder / "state").rglob("*.log"))
     assert "JWT_SECRET is not set" in logs
     assert "c4n4ry" not in good.out + bad.out + logs
+
+
+# How each of those that run our user's code prints the secrets; and where on the host that may be read.
+PRINTERS = {
+    "build": ("cat .env; exit 3", "runs/ID/build.log"),
+    "migrate": ('echo "key $CANARY_FILE"; printf %s "$CANARY_FILE" | base64; exit 3', "runs/ID/migrate.output"),
+    "app": (
+        'echo "console.log(process.env.CANARY_FILE); throw new Error(process.env.CANARY_YAML + JSON.stringify(process.env))" >dist/main.js',
+        "run/crash-PID.log",
+    ),
+}
+
+
+@pytest.mark.parametrize("printer", PRINTERS)
+def test_a_secret_that_is_printed_never_leaves_the_host(site: Site, printer: str) -> None:
+    command, home = PRINTERS[printer]
+    with planted(site, "lab1"):
+        text = site.inventory.read_text()
+        if printer == "migrate":
+            text = re.sub("migrate: .*", f"migrate: {command}", text)
+        else:
+            text = re.sub(r"build: .*", f"build: [npm ci, npm run build, '{command}']", text)
+        site.inventory.write_text(text)
+        sampler = Sampler()
+        with sampler.running():
+            done = site.fab("deploy", "--ref", "v2", "--verbose", hosts="lab1")
+        sampler.check()
+        found, modes = holders(site, "lab1")
+    assert (done.code, "[hidden CANARY_FILE]" in done.out) == (1, True)
+    # The base64 of the secret is as good as the secret.
+    logs = "".join(file.read_text() for file in (site.folder / "state").rglob("*.log"))
+    assert "c4n4ry" not in done.out + logs and "YzRuNHJ5" not in done.out + logs
+    assert f"shop/.gapless/{home}" in found[FILE]
+    assert not [name for names in found.values() for name in names if name.endswith((".jsonl", "driver.log", "migrate.log"))]
+    assert modes == {"600"}, found
 
 
 def test_a_repository_with_a_password_is_told_without_it(site: Site) -> None:
