@@ -39,6 +39,7 @@ class Case:
     struck: list[str] = field(default_factory=lambda: ["lab1"])  # whom the fault hits: the time to safety is theirs
     excused: dict[str, str] = field(default_factory=dict)
     rate: int = RATE
+    room: str = ""  # what the file of this case is about: its heading in the table
     takes_up: tuple[str, ...] = ()  # what is typed after a run that left its locks; the same command otherwise
 
     def __post_init__(self) -> None:
@@ -54,7 +55,7 @@ class Case:
         """Type the command under load; break what is to be broken inside the block. Look, and type it again, afterwards."""
         self.words = list(words) if words else ["deploy", "--ref", self.site.other_ref()]
         self.history.write(
-            "case", name=self.name, hosts=self.hosts, struck=self.struck, width=self.width, limit=self.limit, codes=self.codes, excused=self.excused,
+            "case", name=self.name, room=self.room, hosts=self.hosts, struck=self.struck, width=self.width, limit=self.limit, codes=self.codes, excused=self.excused,
         )
         lab = self.site.lab
         self.before = {pid for host in (*lab.names, BALANCER) for pid in lab.pids(host)}

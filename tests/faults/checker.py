@@ -41,9 +41,9 @@ class Story:
 
     @cached_property
     def code(self) -> int | None:
-        return self._exit(1)
+        return self.exit_of(1)
 
-    def _exit(self, number: int) -> int | None:
+    def exit_of(self, number: int) -> int | None:
         found = self.one("exit", number=number)
         return found["code"] if found else None
 
@@ -177,7 +177,7 @@ def lock(story: Story) -> Iterator[str]:
 
 def converge(story: Story) -> Iterator[str]:
     """Have the same command, typed again when the fault is gone, end well everywhere."""
-    code = story._exit(2)
+    code = story.exit_of(2)
     if code != DONE:
         yield f"the same command again, without the fault, exits {code}"
         return

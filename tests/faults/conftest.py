@@ -38,12 +38,13 @@ def fleet(ground: Ground) -> Iterator[Ground]:
 
 
 @pytest.fixture
-def case(fleet: Ground, tmp_path: Path) -> Iterator[Callable[..., Case]]:
+def case(fleet: Ground, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Case]]:
     """Make the case of a test; its history is judged when the test is over, by the one checker."""
     made: list[Case] = []
 
     def make(name: str, *codes: int, **settings: object) -> Case:
-        made.append(Case(fleet, tmp_path, name, codes, **settings))  # type: ignore[arg-type]
+        room = str(request.module.__doc__).split("\n", 1)[0]
+        made.append(Case(fleet, tmp_path, name, codes, room=room, **settings))  # type: ignore[arg-type]
         return made[0]
 
     yield make

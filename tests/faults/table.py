@@ -13,33 +13,49 @@ HEAD = """\
 
 Each row is one run of `fab` on a fleet of three hosts (real sshd, PM2 and HAProxy, `make faults`), with one fault in it and clients that
 never retry. One checker ([checker.py](../tests/faults/checker.py)) judged the history of every run: requests, capacity, rotation, links, truth
-of exit code and status, locks, orphans, time, explanation, and whether the same command, typed again without the fault, ends well (after a
-run that died with something in hand: `fab resume`). This page is written by that run.
+of exit code and status, locks, orphans, time, explanation, and whether the same command, typed again without the fault, ends well. This page is
+written by that run.
 
 - *safe after*: seconds from the fault until, on the hosts that it struck, no link moved any more and the balancer gave them traffic;
-  `-` where one stayed out until the command was typed again.
-- *end*: what the command left behind, before it was typed again.
+  `-` where one stayed out until the next command.
+- *next command*: what was typed when the fault was gone; each time all hosts were on one release, healthy and in rotation afterwards.
+"""
 
-| fault | command | requests sent | lost | safe after | end | exit |
-|---|---|--:|--:|--:|---|--:|
+COLUMNS = """
+| fault | command | exit | requests sent | lost | safe after | left behind | next command | exit |
+|---|---|--:|--:|--:|--:|---|---|--:|
 """
 
 
 def page(stories: list[Story]) -> str:
-    """Put all cases into one page."""
+    """Put all cases into one page, with a table for each room, and the sums first."""
+    sent, lost = (sum(total(story)[which] for story in stories) for which in (0, 1))
+    excused = sum(total(story)[1] for story in stories if story.excuses)
+    broken = sum(bool(judge(story.records)) for story in stories)
+    sums = f"""
+**{len(stories)} faults, {sent:,} requests sent, {lost:,} lost**, {excused:,} of them by the fault itself; {broken} broken promises.
+"""
+    rooms = dict.fromkeys(story.case["room"] for story in stories)
+    tables = [f"\n## {room}\n{COLUMNS}" + "\n".join(row(story) for story in stories if story.case["room"] == room) + "\n" for room in rooms]
     notes = [f"- {story.case['name']}: {why}." for story in stories for why in story.excuses.values()]
-    told = ["", "Where requests may be lost, it is the fault itself that loses them, and only while it acts:", "", *notes, ""] if notes else [""]
-    return HEAD + "\n".join([*map(row, stories), *told])
+    told = ["\nWhere requests may be lost, it is the fault itself that loses them, and only while it acts:\n", *notes, ""] if notes else []
+    return HEAD + sums + "".join(tables) + "\n".join(told)
+
+
+def total(story: Story) -> tuple[int, int]:
+    """Give how many requests were sent and lost."""
+    clients = story.all("clients")[0]
+    return clients["sent"], len(clients["lost"])
 
 
 def row(story: Story) -> str:
     """Put one case into a row; one that broke a promise says so where it is read first."""
     name = story.case["name"] + (" **(broken promise)**" if judge(story.records) else "")
-    clients, words = story.all("clients")[0], story.all("command")[0]["words"]
-    safe = seconds_to_safety(story.records)
+    (sent, lost), words = total(story), story.all("command")[0]["words"]
+    safe, again = seconds_to_safety(story.records), story.all("command")[1]
     return (
-        f"| {name} | `{words[0]}` | {clients['sent']:,} | {len(clients['lost']):,} | {'-' if safe is None else f'{safe:.1f} s'} "
-        f"| {end_state(story)} | {'killed' if story.code == KILLED else story.code} |"
+        f"| {name} | `{words[0]}` | {'killed' if story.code == KILLED else story.code} | {sent:,} | {lost:,} "
+        f"| {'-' if safe is None else f'{safe:.1f} s'} | {end_state(story)} | `{again['words'][0]}` | {story.exit_of(2)} |"
     )
 
 
