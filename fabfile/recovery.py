@@ -166,9 +166,11 @@ def _targets(rollout: Rollout, left: Left) -> dict[str, str | None]:
     if left.aim == "deploy":
         return dict.fromkeys(rollout.hosts, rollout.release)
     known = {name: release for name in rollout.hosts if (release := left.target(name))}
-    if len(known) == len(rollout.hosts):
+    rest = [name for name in rollout.hosts if name not in known]
+    if not rest:
         return dict(known)
-    chosen = rollout.earlier(to) if left.aim == "rollback" else rollout.existing(to)
+    # What has gone back already may have nothing earlier left.
+    chosen = rollout.earlier(to, rest) if left.aim == "rollback" else rollout.existing(to)
     return {**chosen, **known}
 
 

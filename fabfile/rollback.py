@@ -19,4 +19,4 @@ def rollback(c: Any, hosts: str = "", to: str = "", yes: bool = False, wait: str
     """
     with cli.run(c, hosts, Options("rollback", to=to), yes=yes, wait=wait, verbose=verbose) as rollout:
         if rollout:
-            rollout.reload(rollout.earlier(to))
+            rollout.reload(rollout.earlier(to, rollout.hosts))

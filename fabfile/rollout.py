@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -188,11 +188,11 @@ class Rollout:
             return dict.fromkeys(self.hosts, self.newest("" if to == "newest" else to))
         return self.each_has("current release", {name: facts["current"]["release"] for name, facts in self.facts.items()})
 
-    def earlier(self, to: str) -> dict[str, str | None]:
-        """Name each host's release to go back to: a named one, or its last good one."""
+    def earlier(self, to: str, hosts: Iterable[str]) -> dict[str, str | None]:
+        """Name the release to which each of these hosts goes back: a named one, or its last good one."""
         if to:
-            return dict.fromkeys(self.hosts, self.newest(to))
-        return self.each_has("earlier release that was ever healthy", {name: plan.earlier(facts) for name, facts in self.facts.items()})
+            return dict.fromkeys(hosts, self.newest(to))
+        return self.each_has("earlier release that was ever healthy", {name: plan.earlier(self.facts[name]) for name in hosts})
 
     def each_has(self, what: str, found: dict[str, str | None]) -> dict[str, str | None]:
         if none := [name for name, release in found.items() if release is None]:

@@ -21,9 +21,10 @@ const print = (line) => process.stdout.write(`${process.env.GAPLESS_MARK || ''} 
 
 /** Give an event as it may be passed on. Hidden first and then cut: half a secret would not be known for one. */
 function passable(root, fields) {
-  const cut = (text) => secrets.passable(root, text).split('\n').map((line) => line.slice(0, WIDTH));
-  const words = Object.entries(fields).filter(([key, value]) => WORDS.includes(key) && value);
-  return { ...fields, ...Object.fromEntries(words.map(([key, value]) => [key, Array.isArray(value) ? cut(value.join('\n')) : cut(value).join('\n')])) };
+  const lines = (text) => secrets.passable(root, text).split('\n').map((line) => line.slice(0, WIDTH));
+  const passed = (words) => (Array.isArray(words) ? lines(words.join('\n')) : lines(words).join('\n'));
+  const spoken = Object.entries(fields).filter(([key, words]) => WORDS.includes(key) && words?.length);
+  return { ...fields, ...Object.fromEntries(spoken.map(([key, words]) => [key, passed(words)])) };
 }
 
 class Journal {

@@ -211,6 +211,15 @@ def test_a_step_ends_with_its_shell_though_something_of_it_lives_on(sh, root, ap
     os.kill(int((app / "pid").read_text()), signal.SIGKILL)
 
 
+def test_a_step_ends_when_its_deployer_is_gone(sh, root, app, until):
+    process = sh.start(build(root, "echo $$ >pid; sleep 60; echo too far"))
+    assert until((app / "pid").exists)
+    process.stdin.close()
+    assert b"too far" not in process.stdout.read()
+    assert process.wait(5) != 0
+    assert until(lambda: not Path(f"/proc/{int((app / 'pid').read_text())}").exists())
+
+
 def test_a_step_that_was_killed_is_said_to_be_out_of_memory(sh, root, app):
     ran = sh.run(build(root, "sh -c 'kill -9 $$'"))
     assert (ran.code, "exit 137: killed, most likely out of memory" in ran.text) == (1, True)

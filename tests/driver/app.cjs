@@ -30,7 +30,7 @@ function answer(request, response) {
 if (mode() === 'throws' || (mode() === 'clones-throw' && instance !== '0')) throw new Error('the release is bad');
 if (mode() === 'tells') {
   console.log(`connecting with ${SECRET} (${encodeURIComponent(SECRET)})`);
-  throw new Error(`${'x'.repeat(450)} bad key ${SECRET}`);
+  throw new Error(`${'x'.repeat(450)} bad key ${SECRET} ${'z'.repeat(100)}`);
 }
 if (COLOUR === 'broken') throw new Error('COLOUR is broken');
 setTimeout(() => http.createServer({ keepAliveTimeout: 1000 }, answer).listen(Number(PORT), '127.0.0.1'), mode() === 'slow' ? 1000 : 0);

@@ -19,7 +19,7 @@ class Ground(Site):
         super().__init__(lab, folder)
 
     def configure(self, **settings: object) -> Path:
-        return super().configure(migrate="", app="min_free_mb: 4", **settings)  # type: ignore[arg-type]
+        return super().configure(**{"migrate": "", "app": "min_free_mb: 4", **settings})  # type: ignore[arg-type]
 
     def other_ref(self) -> str:
         """Name a ref that is not what runs now: a deploy must have something to do."""

@@ -117,3 +117,12 @@ def test_an_abort_that_died_is_resumed_as_one(world: World) -> None:
     resumed = typed(world, "resume")
     assert (resumed.code, resumed.text.count("had failed")) == (0, 0)
     assert {host.current for host in world.hosts.values()} == {"0001-aaaaaaa"}
+
+
+def test_a_rollback_that_died_is_resumed_where_nothing_earlier_is_left(world: World) -> None:
+    """Found on the real fleet: hosts that had gone back were asked for a release before that."""
+    assert typed(world, "deploy", ref=FIRST).code == 0
+    assert typed(world, "rollback", Fault("kill", "reload", nth=1)).dead
+    resumed = typed(world, "resume")
+    assert resumed.code == 0, resumed.text
+    assert {host.current for host in world.hosts.values()} == {"0001-aaaaaaa"}
