@@ -1,0 +1,63 @@
+"""Break what runs on a host, and what it stands on: PM2, ports, disks."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+from tests.faults import look
+from tests.lab import loopback
+from tests.lab.fleet import Lab, is_open, wait_until
+
+
+def daemon(lab: Lab, host: str) -> int:
+    """Find the PM2 daemon of a host."""
+    return next(pid for pid in lab.pids(host) if look.is_daemon(pid))
+
+
+@contextlib.contextmanager
+def daemon_killed(lab: Lab, host: str) -> Iterator[None]:
+    """Kill PM2's daemon; its workers go with it, as in real life. Mending is `pm2 resurrect`, as a person would."""
+    loopback.kill(daemon(lab, host), signal.SIGKILL)
+    try:
+        yield
+    finally:
+        if not any(look.is_daemon(pid) for pid in lab.pids(host)):
+            lab.pm2(host, "resurrect")
+
+
+@contextlib.contextmanager
+def daemon_stopped(lab: Lab, host: str) -> Iterator[None]:
+    """Have PM2's daemon stand still: it answers nobody, and in cluster mode takes no connection either."""
+    pid = daemon(lab, host)
+    loopback.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        loopback.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def port_taken(lab: Lab, host: str) -> Iterator[None]:
+    """Have a stranger listen on the app's port."""
+    there = lab.host(host)
+    serve = f"require('http').createServer((q, s) => s.writeHead(404).end()).listen({there.http_port})"
+    lab.run(host, f'setsid node -e "{serve}" stranger </dev/null >/dev/null 2>&1 &')
+    wait_until("the stranger to listen", lambda: is_open((there.address, there.http_port)))
+    try:
+        yield
+    finally:
+        for pid in lab.pids(host):
+            if loopback.command_line(pid).endswith(b"\0stranger\0"):
+                loopback.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def disk_full(lab: Lab, host: str) -> Iterator[None]:
+    """Leave no byte free where the app lives."""
+    lab.fill_disk(host)
+    try:
+        yield
+    finally:
+        lab.free_disk(host)

@@ -1,0 +1,57 @@
+"""Break what lets us in: ssh daemons and login shells."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+from tests.lab import loopback
+from tests.lab.fleet import Lab
+
+
+@contextlib.contextmanager
+def sessions_killed(lab: Lab, host: str) -> Iterator[None]:
+    """Kill sshd's child of every connection; what it had started is left to itself."""
+    for pid in lab.pids(host):
+        if loopback.command_line(pid).startswith(b"sshd: ") and b"listener" not in loopback.command_line(pid):
+            loopback.kill(pid, signal.SIGKILL)
+    yield
+
+
+@contextlib.contextmanager
+def sshd_with(lab: Lab, host: str, *lines: str) -> Iterator[None]:
+    """Run a host's sshd with these settings; the first of a keyword is the one that counts."""
+    file = lab.host(host).folder / "sshd_config"
+    kept = file.read_text()
+    file.write_text("".join(f"{line}\n" for line in lines) + kept)
+    restart_sshd(lab, host)
+    try:
+        yield
+    finally:
+        file.write_text(kept)
+        restart_sshd(lab, host)
+
+
+def restart_sshd(lab: Lab, host: str) -> None:
+    lab.stop_sshd(host)
+    lab.start_sshd(host)
+
+
+@contextlib.contextmanager
+def login_shell(lab: Lab, host: str, shell: str, files: dict[str, str]) -> Iterator[None]:
+    """Give the user of a host another login shell, with these files in the home directory."""
+    passwd = lab.host(host).folder / "passwd"
+    kept = passwd.read_text()
+    home = lab.path(host, lab.host(host).home)
+    # Written in place: the host has this very inode mounted as /etc/passwd.
+    passwd.write_text("".join(f"{line.rpartition(':')[0]}:{shell}\n" if line.startswith("root:") else f"{line}\n" for line in kept.splitlines()))
+    for name, text in files.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text)
+    try:
+        yield
+    finally:
+        passwd.write_text(kept)
+        for name in files:
+            (home / name).unlink()
