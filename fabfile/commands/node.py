@@ -7,19 +7,47 @@ from collections.abc import Iterable
 from .shell import Shell, call, cmd, path
 
 LIBRARY = r"""
+has_tools() { command -v node >/dev/null && command -v pm2 >/dev/null; }
+path_in_shell() { # how; prints the PATH of a shell that was started so
+    # It may talk, wait for somebody, or leave something behind that keeps its output open.
+    ! command -v timeout >/dev/null || set -- timeout -s KILL 20 "${SHELL:-/bin/sh}" "$1"
+    [ $# -gt 1 ] || set -- "${SHELL:-/bin/sh}" "$1"
+    "$@" 'printf "\n%s %s\n" "$GAPLESS_MARK" "$PATH"' </dev/null 2>/dev/null | sed -n "/^$GAPLESS_MARK /{s///p;q;}"
+}
+look_in_usual_places() { # a pm2 is taken only with a node beside it, or in PATH
+    while IFS= read -r dir; do
+        if [ -x "$dir/pm2" ] && { [ -x "$dir/node" ] || command -v node >/dev/null; }; then
+            PATH=$dir:$PATH
+            return
+        fi
+    done <<END
+$(usual_places)
+END
+}
+usual_places() { # the newest version of each manager first
+    for versions in "$HOME/.nvm/versions/node" "$HOME/.local/share/fnm/node-versions" "$HOME/.asdf/installs/nodejs"; do
+        ls "$versions" 2>/dev/null | sort -rV | while IFS= read -r each; do
+            printf '%s\n' "$versions/$each/bin" "$versions/$each/installation/bin"
+        done
+    done
+    for dir in .volta/bin .asdf/shims .local/share/mise/shims n/bin .npm-global/bin .local/bin bin; do printf '%s\n' "$HOME/$dir"; done
+    printf '%s\n' /usr/local/bin /opt/node/bin /opt/homebrew/bin
+}
 use_tools() { # node_bin pm2_home
     [ -z "${2:-}" ] || export PM2_HOME="$2"
     [ -z "$1" ] || PATH=$1:$PATH
     looked=$PATH
-    if ! command -v node >/dev/null || ! command -v pm2 >/dev/null; then
-        # nvm, asdf and volta extend PATH in files that only an interactive login shell reads.
-        more=$("${SHELL:-/bin/sh}" -ilc 'printf "\n@path %s\n" "$PATH"' </dev/null 2>/dev/null | sed -n 's/^@path //p' | tail -n 1)
-        PATH=$PATH:$more
-    fi
+    # nvm, asdf and volta extend PATH in files that only an interactive shell reads; bash reads .bashrc by itself only where it
+    # is no login shell. What is found goes in front: a pm2 wants the node that it was installed by.
+    for how in -ilc -ic; do
+        has_tools || PATH=${1:+$1:}$(path_in_shell $how):$PATH
+    done
+    has_tools || look_in_usual_places
     export PATH
+    looked="$looked, in the PATH of an interactive ${SHELL:-/bin/sh}, and where nvm, fnm, volta, asdf, mise, n and npm put programs"
     for tool in node pm2 git; do
-        command -v $tool >/dev/null || fail "no $tool on this host; looked in $looked and in the login shell ${SHELL:-/bin/sh}" \
-            "Install it, or name its directory: node_bin: in hosts.yaml"
+        command -v $tool >/dev/null || fail "no $tool on this host; looked in $looked" \
+            "Install it, or name the directory of node and pm2: node_bin: in hosts.yaml"
     done
     pm2_dir=$(dirname "$(dirname "$(readlink -f "$(command -v pm2)")")")
     [ -f "$pm2_dir/lib/API.js" ] || pm2_dir=$(npm root -g)/pm2

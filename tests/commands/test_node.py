@@ -73,6 +73,8 @@ def test_the_named_directory_may_begin_at_home(sh, tools, bare_bin):
     "shell, profile, line",
     [
         ("bash", ".bash_profile", 'echo "Welcome!"; PATH="{tools}:$PATH"; echo "@path is ours"'),
+        ("bash", ".bashrc", 'case $- in *i*) ;; *) return ;; esac; PATH="{tools}:$PATH"'),
+        ("bash", ".bashrc", 'PATH="{tools}:$PATH"; sleep 60 & :'),
         ("bash", ".profile", 'case $- in *i*) PATH="{tools}:$PATH" ;; esac'),
         ("dash", ".profile", 'PATH="{tools}:$PATH"; export PATH; read -r never'),
         ("fish", ".config/fish/config.fish", 'status is-login; and set -gx PATH "{tools}" $PATH; echo hello'),
@@ -88,6 +90,19 @@ def test_tools_that_only_the_login_shell_knows_are_found(one, tools, bare_bin, s
     assert (ran.code, ran.text) == (0, answer(tools))
 
 
+@pytest.mark.parametrize("version", ["v9.0.0", "v22.1.0"])
+def test_tools_are_found_where_nvm_puts_them_the_newest_first(one, tools, bare_bin, version):
+    place = one.home / ".nvm/versions/node"
+    for each in ("v9.0.0", version, "v10.0.0"):
+        program(place / each / "bin/node")
+    (place / version / "bin/pm2").symlink_to((tools / "pm2").resolve())
+    program(place / "v9.0.0/bin/pm2")
+    (tools / "git").rename(bare_bin / "git")
+    one.env |= {"PATH": str(bare_bin), "SHELL": str(program(one.home / "shell"))}
+    ran = one.run(Step("tools", node.tools(None)), TELL)
+    assert ran.text.splitlines()[0] == f"{place}/{version}/bin/node"
+
+
 @pytest.mark.parametrize("missing", ["node", "pm2", "git"])
 def test_a_missing_tool_is_named_with_where_it_was_looked_for(sh, tools, bare_bin, missing):
     (tools / missing).unlink()
@@ -97,8 +112,9 @@ def test_a_missing_tool_is_named_with_where_it_was_looked_for(sh, tools, bare_bi
     ran = sh.run(Step("tools", node.tools(None)), TELL)
     assert ran.code == 1
     assert ran.text.splitlines() == [
-        f"no {missing} on this host; looked in {bare_bin}:{tools} and in the login shell {shell}",
-        "Install it, or name its directory: node_bin: in hosts.yaml",
+        f"no {missing} on this host; looked in {bare_bin}:{tools}, in the PATH of an interactive {shell}, "
+        "and where nvm, fnm, volta, asdf, mise, n and npm put programs",
+        "Install it, or name the directory of node and pm2: node_bin: in hosts.yaml",
     ]
 
 

@@ -41,6 +41,8 @@ def test_sshd_allows_one_session(case: Callable[..., Case], fleet: Ground) -> No
 
 TALK = 'echo "Welcome to $(hostname)"; printf "\\033[31mdo not reboot\\033[0m\\n" >&2\n'
 SHELLS = {
+    "dash": ("dash", {}),
+    "bash that prints on stderr only": ("bash", {".bashrc": "echo 'do not reboot' >&2\n"}),
     "bash that prints": ("bash", {".bashrc": TALK}),
     "fish that prints": ("fish", {".config/fish/config.fish": "echo Welcome; echo 'do not reboot' >&2\n"}),
 }
@@ -50,9 +52,7 @@ SHELLS = {
 def test_login_shell(case: Callable[..., Case], fleet: Ground, name: str) -> None:
     fleet.needs_mounts()
     program, files = SHELLS[name]
-    shell = shutil.which(program)
-    if not shell:
-        pytest.skip(f"{program} is not installed here")
+    shell = shutil.which(program) or fleet.needs_program(program)
     play = case(f"login shell: {name}", 0)
     with nemesis.login_shell(fleet.lab, "lab1", shell, files), play.playing(), play.fault(nemesis.nothing(), begun):
         pass
@@ -62,4 +62,12 @@ def test_login_shell_that_exits(case: Callable[..., Case], fleet: Ground) -> Non
     fleet.needs_mounts()
     play = case("login shell that exits in .bashrc", 4)
     with play.playing(), play.fault(nemesis.login_shell(fleet.lab, "lab1", "/bin/bash", {".bashrc": "echo bye; exit 0\n"}), begun):
+        pass
+
+
+def test_sh_is_busybox(case: Callable[..., Case], fleet: Ground) -> None:
+    fleet.needs_mounts()
+    program = fleet.needs_program("busybox")
+    play = case("a host whose sh and small programs are busybox's", 0)
+    with nemesis.busybox(fleet.lab, "lab1", program), play.playing(), play.fault(nemesis.nothing(), begun):
         pass

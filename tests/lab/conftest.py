@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests import load
-from tests.lab import loopback
+from tests.lab import loopback, system
 from tests.lab.fleet import Lab
 from tests.lab.repo import RELEASES
 
@@ -177,6 +177,14 @@ class Site:
         """Skip, with the reason, where hosts have no file systems of their own to be filled or made read-only."""
         if self.lab.mode != "namespace":
             pytest.skip("hosts share this machine's file systems here; as root they have their own")
+
+    @staticmethod
+    def needs_program(name: str) -> str:
+        """Return the path of a program that is no part of the lab; skip, with what to type, where it can't be had."""
+        try:
+            return system.ensure_one(name)
+        except system.MissingPrograms as missing:
+            pytest.skip(str(missing))
 
     def release_of(self, done: Done) -> str:
         """Read the id of the release that a deploy built from its output."""

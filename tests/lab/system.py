@@ -21,6 +21,10 @@ APT_PACKAGES = {
     "ip": "iproute2",
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "busybox": "busybox",
+    "dropbear": "dropbear-bin",
+    "fish": "fish",
+    "faketime": "faketime",
 }
 ALWAYS = ("sshd", "ssh", "ssh-keygen", "haproxy", "git", "node", "npm")
 FOR_NAMESPACES = ("ip", "unshare", "nsenter")
@@ -60,6 +64,17 @@ def ensure(mode: str) -> None:
     if os.geteuid() == 0:
         # The init script would have made it at boot; without it sshd does not start as root.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+
+
+def ensure_one(program: str) -> str:
+    """Return the path of a program that only some case wants; install it where it is missing and the machine lets us."""
+    if find(program) is None and can_install():
+        print(f"lab: installing {APT_PACKAGES[program]} with apt-get; no service is started", flush=True)
+        install([APT_PACKAGES[program]])
+    found = find(program)
+    if found is None:
+        raise MissingPrograms(advice([program]))
+    return found
 
 
 def advice(absent: list[str]) -> str:

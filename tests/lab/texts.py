@@ -10,8 +10,6 @@ BACKEND = "shop"
 
 def sshd_config(*, address: str, port: int, files: Path, env: Mapping[str, str]) -> str:
     """Write an sshd that knows one key and gives each session the host's environment."""
-    # sshd honours only the first SetEnv line, so all variables stand in one.
-    setenv = " ".join(f'"{name}={value}"' for name, value in env.items())
     return f"""\
 ListenAddress {address}
 Port {port}
@@ -26,8 +24,13 @@ UseDNS no
 PrintMotd no
 PrintLastLog no
 Subsystem sftp internal-sftp
-SetEnv {setenv}
+{setenv(env)}
 """
+
+
+def setenv(env: Mapping[str, str]) -> str:
+    """Write sshd's line for the variables of its sessions; it honours only the first, so all stand in one."""
+    return "SetEnv " + " ".join(f'"{name}={value}"' for name, value in env.items())
 
 
 def ssh_config(entries: Iterable[tuple[str, str, int]], *, user: str, folder: Path) -> str:

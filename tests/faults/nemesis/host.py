@@ -61,3 +61,29 @@ def disk_full(lab: Lab, host: str) -> Iterator[None]:
         yield
     finally:
         lab.free_disk(host)
+
+
+@contextlib.contextmanager
+def read_only(lab: Lab, host: str) -> Iterator[None]:
+    """Let nobody write where the app lives, as the kernel does after a fault of the disk."""
+    remount(lab, host, "ro")
+    try:
+        yield
+    finally:
+        remount(lab, host, "rw")
+
+
+@contextlib.contextmanager
+def out_of_inodes(lab: Lab, host: str) -> Iterator[None]:
+    """Leave no inode free where the app lives, though there is room."""
+    total = lab.run(host, f"df -Pi {lab.root(host)} | awk 'NR == 2 {{ print $2 }}'").stdout.strip()
+    remount(lab, host, "nr_inodes=$(df -Pi . | awk 'NR == 2 { print $3 }')")
+    try:
+        yield
+    finally:
+        remount(lab, host, f"nr_inodes={total}")
+
+
+def remount(lab: Lab, host: str, option: str) -> None:
+    """Change the disk of a host's app; whoever has a file open for writing is waited for."""
+    lab.run(host, f"cd {lab.root(host)} && until mount -o remount,{option} . 2>/dev/null; do :; done", timeout=20)

@@ -76,3 +76,16 @@ def through(lab: Lab, host: str, folder: Path) -> Iterator[tuple[Wire, Path]]:
         # The first entry that matches wins.
         config.write_text(f"Host {host}\n  HostName 127.0.0.1\n  Port {wire.port}\n\n" + lab.ssh_config.read_text().replace(str(lab.known_hosts), str(known)))
         yield wire, config
+
+
+@contextlib.contextmanager
+def jump(lab: Lab, folder: Path) -> Iterator[tuple[Wire, Path]]:
+    """Put one jump host before all hosts, at the end of a wire; give the wire with the ssh config that leads through both."""
+    target = lab.balancer  # its sshd is the jump host's too
+    with Wire((target.address, target.ssh_port)) as wire:
+        known = folder / "known_hosts"
+        known.write_text(lab.known_hosts.read_text() + texts.known_host("127.0.0.1", wire.port, (target.folder / "hostkey.pub").read_text()))
+        hop = texts.ssh_config([("jump", "127.0.0.1", wire.port)], user="root", folder=lab.dir)
+        config = folder / "ssh_config"
+        config.write_text((f"Host lab*\n  ProxyJump jump\n\n{hop}" + lab.ssh_config.read_text()).replace(str(lab.known_hosts), str(known)))
+        yield wire, config

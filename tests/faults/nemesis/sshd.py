@@ -6,7 +6,7 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
-from tests.lab import loopback
+from tests.lab import loopback, making, texts
 from tests.lab.fleet import Lab
 
 
@@ -31,6 +31,14 @@ def sshd_with(lab: Lab, host: str, *lines: str) -> Iterator[None]:
     finally:
         file.write_text(kept)
         restart_sshd(lab, host)
+
+
+@contextlib.contextmanager
+def environment(lab: Lab, host: str, **changes: str) -> Iterator[None]:
+    """Give the sessions of a host other variables; those that are not named stay."""
+    values = {**making.host_env(lab.host(host)), **changes}
+    with sshd_with(lab, host, texts.setenv(values)):
+        yield
 
 
 def restart_sshd(lab: Lab, host: str) -> None:
