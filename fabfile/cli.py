@@ -271,11 +271,12 @@ def _carry_out(rollout: Rollout, face: Plain, marks: _Marks, patience: float, st
         prober.start(BASELINE)
     except KeyboardInterrupt:
         rollout.give_back()
-        face.close()
-        raise Interrupted("interrupted while claiming; nothing was touched", stop.code) from None
-    except BaseException:
+        interrupted = Interrupted("interrupted while claiming; nothing was touched", stop.code)
+        face.close(interrupted)
+        raise interrupted from None
+    except BaseException as err:
         rollout.give_back()
-        face.close()
+        face.close(err)
         raise
     error: BaseException | None = None
     try:
@@ -345,12 +346,11 @@ def _conclude(rollout: Rollout, face: Plain, measured: Report, error: BaseExcept
     if rollout.waves.reloaded or measured.lost:
         face.say(summary.requests(measured))
     face.say(f"log: {str(face.log).replace(str(Path.home()), '~')}")
-    face.close()
     if measured.lost and (error is None or isinstance(error, GaplessError)):
         lost = f"{measured.lost} of {measured.sent} requests were lost in {summary.places(measured)}; the lines above say how."
-        if error:
-            raise Unsettled(f"{error.message}\n{lost}")
-        raise Unsettled(f"{lost}\nNext:  fab status --hosts {rollout.targets.selector}")
+        told = f"{error.message}\n{lost}" if error else f"{lost}\nNext:  fab status --hosts {rollout.targets.selector}"
+        error = Unsettled(told)
+    face.close(error)
     if error:
         raise error
 

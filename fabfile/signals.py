@@ -20,11 +20,13 @@ class Stop:
         self.ending = False  # the orderly end is under way already: the first signal has nothing to ask for
 
     def __call__(self, number: int, _: object) -> None:
+        if number != signal.SIGINT and not signal.getitimer(signal.ITIMER_REAL)[0]:
+            signal.setitimer(signal.ITIMER_REAL, GRACE)
+        if self.code and number == signal.SIGHUP:
+            return  # of a terminal that closes the shell tells, and the kernel again: that is not impatience
         if self.code:
             self.leave(self.code)
         self.code = 128 + number
-        if number != signal.SIGINT:
-            signal.setitimer(signal.ITIMER_REAL, GRACE)
         if not self.ending:
             raise KeyboardInterrupt
 

@@ -57,12 +57,25 @@ class Plain:
         try:
             print(_printable(safe(line)), flush=True)
         except (BrokenPipeError, ValueError, OSError):
-            # Whoever read along has left. The deploy goes on; python would complain once more at exit.
+            # Whoever read along has left. The deploy goes on; python would complain once more at exit, and so would fab, which
+            # tells errors on stderr: the same pipe or terminal often enough.
+            if _lead_to_one_place():
+                sys.stderr = open(os.devnull, "w")
             sys.stdout = open(os.devnull, "w")
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:
+        """Keep the error that is to be the last word, for fab prints it past us, and close the log."""
+        if error:
+            text = str(getattr(error, "message", error)) or type(error).__name__
+            self._keep({"at": round(time.monotonic() - self.began, 3), "text": text})
         with suppress(OSError):
             self._file.close()
+
+
+def _lead_to_one_place() -> bool:
+    with suppress(OSError, ValueError):
+        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    return False
 
 
 def _printable(line: str) -> str:

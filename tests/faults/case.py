@@ -13,7 +13,7 @@ from typing import Any
 from tests import load
 from tests.faults import look
 from tests.faults.ground import Ground
-from tests.faults.history import LINKS_EVERY, POOL_EVERY, History, Moment, sampled
+from tests.faults.history import LINKS_EVERY, POOL_EVERY, History, Moment, sampled, told
 from tests.faults.typed import Typed
 from tests.lab.conftest import Done
 from tests.lab.hosts import BALANCER
@@ -51,7 +51,7 @@ class Case:
     # ------------------------------------------------------------ playing
 
     @contextlib.contextmanager
-    def playing(self, *words: str, program: Sequence[str] = ()) -> Iterator[Typed]:
+    def playing(self, *words: str, program: Sequence[str] = (), terminal: bool = False) -> Iterator[Typed]:
         """Type the command under load; break what is to be broken inside the block. Look, and type it again, afterwards."""
         self.words = list(words) if words else ["deploy", "--ref", self.site.other_ref()]
         self.history.write(
@@ -61,7 +61,7 @@ class Case:
         self.before = {pid for host in (*lab.names, BALANCER) for pid in lab.pids(host)}
         self.history.write("look", when="before", **look.fleet(self.site))
         with self.watched():
-            self.typed = self.type(1, program=program)
+            self.typed = self.type(1, program=program, terminal=terminal)
             try:
                 yield self.typed
             finally:
@@ -71,9 +71,9 @@ class Case:
         self.again()
         self.played = True
 
-    def type(self, number: int, *words: str, program: Sequence[str] = ()) -> Typed:
+    def type(self, number: int, *words: str, program: Sequence[str] = (), terminal: bool = False) -> Typed:
         typed = [*(words or self.words), "--hosts", ",".join(self.hosts)]
-        return Typed(self.history, typed, self.site.environment(), number, **({"program": program} if program else {}))
+        return Typed(self.history, typed, self.site.environment(), number, terminal=terminal, **({"program": program} if program else {}))
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -165,7 +165,7 @@ class Case:
 
     def text(self, number: int = 1) -> str:
         """Give what the command under fault (1), or the same command again (2), printed."""
-        return "\n".join(record["line"] for record in self.history.records if record["kind"] == "said" and record["number"] == number)
+        return told(self.history.records, number)
 
     def kinds_lost(self) -> set[str]:
         """Name the kinds of requests that were lost."""

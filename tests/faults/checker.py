@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from tests.faults.history import Record
+from tests.faults.history import Record, told
 
 DONE, FAILED, USAGE, HELD, UNFIT, UNSETTLED, KILLED = 0, 1, 2, 3, 4, 5, -9
 INTERRUPTED = (129, 130, 143)
@@ -49,7 +49,7 @@ class Story:
 
     @cached_property
     def text(self) -> str:
-        return "\n".join(record["line"] for record in self.all("said") if record["number"] == 1)
+        return told(self.records, 1)
 
     @cached_property
     def said_last(self) -> str:
@@ -156,6 +156,7 @@ def truth(story: Story) -> Iterator[str]:
 def code_against_fleet(story: Story, before: Record, after: Record) -> Iterator[str]:
     """Compare each host's release with what the exit code claims."""
     target = story.case.get("target") or next((line.split("build: ")[1] for line in story.text.splitlines() if "── build: " in line), None)
+    target = target or next((each["what"] for each in story.all("event") if each.get("phase") == "build" and each.get("event") == "phase"), None)
     for host in story.hosts:
         was, now = before["hosts"][host]["release"], after["hosts"][host]["release"]
         if story.code == DONE and target and now != target:
@@ -220,7 +221,7 @@ def explain(story: Story) -> Iterator[str]:
             yield "the report names no next command"
     if story.code == UNFIT and not ("nothing was touched" in report and any(host in report for host in [*story.hosts, "lablb"])):
         yield "the report does not say which host is unfit, and that nothing was touched"
-    if story.code in INTERRUPTED and "interrupted" not in report:
+    if story.code in INTERRUPTED and "interrupted" not in report and not story.left_at_once:
         yield "the report does not say that it was interrupted"
     if story.code in INTERRUPTED and story.left_at_once and "Next:  fab resume" not in report:
         yield "the report does not say how to take up what it left"

@@ -63,6 +63,14 @@ def read(file: Path) -> list[Record]:
     return sorted((json.loads(line) for line in file.read_text().splitlines()), key=lambda record: record["at"])
 
 
+def told(records: list[Record], number: int) -> str:
+    """Give what a command printed; where its reader had left, what it wrote into its log instead."""
+    ours = [record for record in records if record.get("number") == number]
+    unheard = any(record["kind"] == "unheard" for record in ours)
+    said = [record["line"] for record in ours if record["kind"] == "said"]
+    return "\n".join([*said, *(record["text"] for record in ours if unheard and record["kind"] == "event" and "text" in record)])
+
+
 # ---------------------------------------------------------------- moments
 
 

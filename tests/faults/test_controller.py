@@ -13,7 +13,7 @@ from fabfile.ownership import LEASE
 from tests.faults import nemesis
 from tests.faults.case import Case
 from tests.faults.ground import Ground
-from tests.faults.history import Moment, event
+from tests.faults.history import Moment, event, said
 
 HOLD = LEASE + 6 + 1 + 2 * 8  # seconds: what plan.hold gives for this fleet's hosts.yaml
 
@@ -75,12 +75,55 @@ def wait_for(true: Callable[[], object], seconds: float, every: float = 0.5) -> 
         time.sleep(every)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["int", "term", "hup"])
 @pytest.mark.parametrize("when", MOMENTS)
 def test_interrupted(case: Callable[..., Case], when: str, number: signal.Signals) -> None:
     play = case(f"{number.name} to fab {when}", 128 + number, struck=["lab1", "lab2", "lab3"])
     with play.playing() as typed, play.fault(nemesis.signalled(typed.process, number), MOMENTS[when], most=0):
         pass
+
+
+@pytest.mark.parametrize("when", MOMENTS)
+def test_terminal_closed(case: Callable[..., Case], when: str) -> None:
+    """What nobody reads any more is in the log, the last words too."""
+    play = case(f"fab's terminal closed {when}", 129, struck=ALL)
+    with play.playing(terminal=True) as typed, play.fault(nemesis.reader_gone(typed), MOMENTS[when], most=0):
+        pass
+
+
+def test_told_twice_that_the_terminal_closed(case: Callable[..., Case]) -> None:
+    """A shell passes SIGHUP on, and the kernel sends its own when that shell ends: nobody has lost patience."""
+    play = case("SIGHUP to fab twice while the first host settles", 129, struck=ALL)
+    settling = MOMENTS["while the first host settles"]
+    with play.playing() as typed, play.fault(nemesis.signalled(typed.process, signal.SIGHUP, times=2, apart=0.05), settling, most=0):
+        pass
+    assert "left at once" not in play.text()
+
+
+@pytest.mark.parametrize("when", MOMENTS)
+def test_interrupted_twice(case: Callable[..., Case], when: str) -> None:
+    """The second Ctrl-C leaves at once; what is in hand goes on by itself, and `fab resume` finishes it."""
+    play = case(f"SIGINT to fab twice {when}", 130, struck=ALL)
+    with play.playing() as typed, play.fault(nemesis.signalled(typed.process, signal.SIGINT, times=2, apart=0.2), MOMENTS[when], most=0):
+        pass
+
+
+def test_reader_gone(case: Callable[..., Case]) -> None:
+    """The deploy goes on to its end, and the log is whole."""
+    play = case("stdout closed after the first line, as by `| head -1`", 0, struck=ALL)
+    with play.playing() as typed, play.fault(nemesis.reader_gone(typed), said("── claim"), most=0):
+        pass
+    assert "probes of this run: " in play.text()
+
+
+def test_reader_gone_of_a_run_that_fails(case: Callable[..., Case], fleet: Ground) -> None:
+    """The exit code is the one that it would have had; why it failed is in the log."""
+    play = case("stdout closed after the first line, and sshd's child killed in the build", 1, struck=ALL)
+    with play.playing() as typed:
+        with play.fault(nemesis.reader_gone(typed), said("── claim"), most=0):
+            pass
+        with play.fault(nemesis.sessions_killed(fleet.lab, "lab2"), event("step", "lab2", name="npm ci"), most=0):
+            pass
 
 
 @pytest.mark.parametrize("when", ["in the build", "while the first host settles"])

@@ -71,3 +71,13 @@ def test_sh_is_busybox(case: Callable[..., Case], fleet: Ground) -> None:
     play = case("a host whose sh and small programs are busybox's", 0)
     with nemesis.busybox(fleet.lab, "lab1", program), play.playing(), play.fault(nemesis.nothing(), begun):
         pass
+
+
+@pytest.mark.parametrize("breaks", [False, True], ids=["whole", "session-killed-in-reload"])
+def test_dropbear(case: Callable[..., Case], fleet: Ground, breaks: bool) -> None:
+    fleet.needs_mounts()
+    program = fleet.needs_program("dropbear")
+    play = case(f"dropbear instead of OpenSSH{', its session killed in the reload' if breaks else ''}", 0)
+    fault = nemesis.sessions_killed(fleet.lab, "lab1") if breaks else nemesis.nothing()
+    with nemesis.dropbear(fleet.lab, "lab1", program), play.playing(), play.fault(fault, event("begin", "lab1") if breaks else begun, most=0):
+        pass

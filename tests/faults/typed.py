@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -19,11 +24,16 @@ PATIENCE = 180.0  # seconds after which a command is held for stuck and killed
 LOOK_AGAIN = 0.02
 
 
+def own_terminal() -> None:
+    """Make the terminal on stdin the one that controls this session."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Typed:
     """A command that runs, in a session of its own as under CI, so that signals reach it and nobody else."""
 
     def __init__(self, history: History, words: list[str], environment: Mapping[str, str], number: int,
-                 program: Sequence[str] = (str(Path(sys.executable).parent / "fab"),)) -> None:
+                 program: Sequence[str] = (str(Path(sys.executable).parent / "fab"),), terminal: bool = False) -> None:
         self.history = history
         self.number = number
         self.logs = Path(environment["XDG_STATE_HOME"]) / "gapless"
@@ -31,18 +41,38 @@ class Typed:
         self.since = len(history.records)
         self.begun = time.monotonic()
         history.write("command", words=words, number=number)
+        self.reader_gone = threading.Event()
+        self.out, written = pty.openpty() if terminal else os.pipe()
         self.process = subprocess.Popen(
-            [*program, *words], cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", env=environment, start_new_session=True,
+            [*program, *words], cwd=CHECKOUT, stdin=written if terminal else subprocess.DEVNULL, stdout=written, stderr=written,
+            env=environment, start_new_session=True, preexec_fn=own_terminal if terminal else None,
         )
+        os.close(written)
         self.readers = [threading.Thread(target=self._listen, daemon=True), threading.Thread(target=self._follow, args=(old,), daemon=True)]
         for reader in self.readers:
             reader.start()
 
     def _listen(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.history.write("said", line=line.rstrip("\n"), number=self.number)
+        rest = b""
+        while not self.reader_gone.is_set():
+            if select.select([self.out], [], [], LOOK_AGAIN)[0]:
+                if not (data := self._read()):
+                    break
+                *whole, rest = (rest + data).split(b"\n")
+                for line in whole:
+                    self.history.write("said", line=line.decode(errors="replace").rstrip("\r"), number=self.number)
+        os.close(self.out)
+
+    def _read(self) -> bytes:
+        with contextlib.suppress(OSError):  # a terminal without a program says so
+            return os.read(self.out, 65_536)
+        return b""
+
+    def leave(self) -> None:
+        """Read no further: close the pipe, or the terminal, in which case the kernel sends SIGHUP. What is said from now on is in the log."""
+        self.history.write("unheard", number=self.number)
+        self.reader_gone.set()
+        self.readers[0].join()
 
     def _follow(self, old: set[Path]) -> None:
         """Read the run's own log as it grows; a command without one, such as `status`, has no events."""

@@ -47,7 +47,7 @@ class Face:
     def say(self, text: str) -> None:
         world().tell(*("  " + line for line in text.splitlines()))
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """Keep nothing open."""
 
 
