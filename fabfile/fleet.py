@@ -18,6 +18,7 @@ from .transport import Gateways, Line, Outcome, Unreachable
 from .values import Balancer, Ssh
 
 LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, node, journal, balancer))
+NOT_SENT = 255  # what ssh itself exits with
 REOPEN_FOR = 60.0  # seconds in which a lost host may come back before its state is called unknown
 
 
@@ -49,14 +50,21 @@ class Fleet:
         failed = self.open_what_can_be()
         if failed:
             self.close()
-            told = "\n".join(f"  {name}: {why}" for name, why in failed.items())
+            # What lies behind one jump host fails for one reason.
+            named = {why: ", ".join(name for name in failed if failed[name] == why) for why in failed.values()}
+            told = "\n".join(f"  {names}: {why}" for why, names in named.items())
             raise PreflightFailed(f"{len(failed)} of {len(self.lines)} hosts can't be worked on; nothing was touched.\n{told}\n"
                                   f"Next:  mend that, or leave it out: --hosts '...,!{next(iter(failed))}'")
 
-    def open_what_can_be(self) -> dict[str, str]:
-        """Log in wherever there is no living connection; return host to reason where that failed."""
-        closed = [name for name, line in self.lines.items() if not line.alive]
-        return {name: why for name, why in self.together(self._try_open, closed).items() if why}
+    def open_what_can_be(self, patience: float = 0.0) -> dict[str, str]:
+        """Log in wherever there is no living connection, again and again for a while; return host to reason where that failed."""
+        end = time.monotonic() + patience
+        while True:
+            closed = [name for name, line in self.lines.items() if not line.alive]
+            failed = {name: why for name, why in self.together(self._try_open, closed).items() if why}
+            if not failed or time.monotonic() >= end:
+                return failed
+            time.sleep(1)
 
     def _try_open(self, name: str) -> str:
         try:
@@ -88,10 +96,19 @@ class Fleet:
 
     def detached(self, phase: str, host: str, before: Iterable[Step], root: str, script: str, run: str, work: Mapping[str, Any]) -> Outcome:
         """Start work that outlives our link, and follow it to its final event; if the link dies, come back and ask."""
+        # A link may have died while others had their turn. What is sent over it is lost, and asked for later it would be missing.
+        if not self.lines[host].alive and not self.reopen(host):
+            return self.not_sent(phase, host)
         first = [*before, Step("install", pm2.install(root))]
         outcome = self.run(phase, host, [*first, Step(script, pm2.start(root, run, script, work))])
         while outcome.code is None and self.reopen(host):
             outcome = self.follow(phase, host, before, root, script, run)
+        return outcome
+
+    def not_sent(self, phase: str, host: str) -> Outcome:
+        """Say that a script was never sent: unlike after a link that was lost in the middle, nothing is unknown."""
+        outcome = Outcome(NOT_SENT, tail=["its link was lost before, and it can't be reached"], step="link")
+        self.emit(phase, host, {"event": "end", "code": outcome.code, "step": outcome.step, "seconds": 0.0, "tail": outcome.tail})
         return outcome
 
     def follow(self, phase: str, host: str, before: Iterable[Step], root: str, script: str, run: str) -> Outcome:

@@ -22,12 +22,14 @@ from .commands import journal, lock, node, pm2, releases
 from .commands.shell import Step, softly
 from .drift import drifted
 from .errors import PreflightFailed, RunFailed, Unsettled, UsageError
-from .fleet import Emit, Fleet
+from .fleet import NOT_SENT, Emit, Fleet
 from .lease import Lease
 from .plan import Facts, Options
 from .transport import Outcome
 from .values import Host, Targets
 from .waves import Waves
+
+FINISH_PATIENCE = 10.0  # seconds in which a host that refuses us may let us in again: what is not unlocked stays locked
 
 
 def new_id() -> str:
@@ -145,6 +147,8 @@ class Rollout:
         before = [Step("own", lock.enter(host.app.root, self.id, f"migrate {self.release}")), self.tools(host)]
         outcome = self.fleet.detached("migrate", host.name, before, host.app.root, "migrate", self.id, work)
         end = outcome.last("done", "broken")
+        if outcome.code == NOT_SENT:
+            raise RunFailed(self.told("migrate", {host.name: outcome}, "It was not begun. No host was switched."))
         if end is None:
             unknown = "Whether the migration ran is UNKNOWN. No host was switched."
             raise Unsettled(self.told("migrate", {host.name: outcome}, unknown))
@@ -224,7 +228,7 @@ class Rollout:
         """
         self.begin("finish", "look again, history, unlock, prune")
         self.lease.stop()
-        self.fleet.open_what_can_be()
+        self.fleet.open_what_can_be(patience=FINISH_PATIENCE)
         reached = [name for name in self.facts if self.fleet.lines[name].alive]
         outcomes = self.fleet.each("finish", {name: self.finish_steps(self.hosts[name], record) for name in reached})
         changed = self.changed(outcomes)

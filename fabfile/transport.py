@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fabric
 import paramiko
@@ -32,7 +32,8 @@ from .commands.shell import Shell
 from .values import Ssh
 
 CONNECT_TIMEOUT = 15.0    # seconds, for TCP, banner and login each
-KEEPALIVE = 15            # seconds between keepalives; a silent drop would hang for ever
+PULSE = 10.0              # seconds between two requests for a sign of life
+UNANSWERED = 3            # such requests in a row end the connection: what hangs may still acknowledge every packet
 USER_TIMEOUT_MS = 30_000  # unacknowledged bytes older than this end the connection
 HANDSHAKES = 10           # at once; sshd's MaxStartups (10:30:100) drops logins at random beyond
 TAIL_LINES = 40
@@ -94,10 +95,11 @@ class Line:
 
     def open(self) -> None:
         """Connect and log in, three tries; raise Unreachable."""
+        asked = time.monotonic()
         for attempt in (1, 2, 3):
             try:
                 with _handshakes:
-                    self.connection = _connect(self.ssh, self.gateways, self.timeout)
+                    self.connection = _connect(self.ssh, self.gateways, self.timeout, asked)
                 return
             except Unreachable:
                 raise
@@ -214,37 +216,48 @@ def _hang_up(connection: fabric.Connection) -> None:
         connection.client.close()
 
 
+Route = tuple[str | None, str | None, str]  # ssh config, known_hosts, and the jump hosts up to here
+
+
 class Gateways:
     """Share one verified connection per jump host: a login per target trips the bastion's MaxStartups."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str | None, str | None, str], fabric.Connection] = {}
+        self._open: dict[Route, fabric.Connection] = {}
+        self._failed: dict[Route, tuple[float, str]] = {}  # when the last try ended, and why
         self._lock = threading.RLock()  # the first of the jump hosts may lie behind one itself
 
-    def get(self, jumps: str, ssh: Ssh, timeout: float) -> fabric.Connection:
-        """Return a living connection to the last of `jumps` ("a,b"), each reached through the one before it."""
+    def get(self, jumps: str, ssh: Ssh, timeout: float, asked: float) -> fabric.Connection:
+        """
+        Return a living connection to the last of `jumps` ("a,b"), each reached through the one before it.
+
+        Who asked before a try failed shares its end: hosts that wait in line for a jump host that is gone would wait in turn.
+        """
         with self._lock:
             through = None
             hops = jumps.split(",")
             for number, hop in enumerate(hops, 1):
                 key = ssh.ssh_config, ssh.known_hosts, ",".join(hops[:number])
-                through = self._living(key) or self._jump(_hop(hop, ssh), timeout, through)
+                through = self._living(key) or self._jump(key, _hop(hop, ssh), timeout, asked, through)
                 self._open[key] = through
             assert through is not None
             return through
 
-    def _living(self, key: tuple[str | None, str | None, str]) -> fabric.Connection | None:
+    def _living(self, key: Route) -> fabric.Connection | None:
         """Give what is open, unless its link has died: it would fail every host behind it for the rest of the run."""
         connection = self._open.get(key)
         return connection if connection and connection.transport and connection.transport.is_active() else None
 
-    def _jump(self, ssh: Ssh, timeout: float, through: fabric.Connection | None) -> fabric.Connection:
+    def _jump(self, key: Route, ssh: Ssh, timeout: float, asked: float, through: fabric.Connection | None) -> fabric.Connection:
+        ended, why = self._failed.get(key, (0.0, ""))
+        if ended > asked:
+            raise Unreachable(why)
         try:
-            connection = _connect(ssh, self, timeout, through)
-        except Unreachable:
-            raise
+            connection = _connect(ssh, self, timeout, asked, through)
         except Exception as err:
-            raise Unreachable(f"jump host {_why(err, ssh, timeout)}") from err
+            why = str(err) if isinstance(err, Unreachable) else f"jump host {_why(err, ssh, timeout)}"
+            self._failed[key] = time.monotonic(), why
+            raise Unreachable(why) from err
         connection.transport.channel_timeout = timeout  # an hour by itself
         return connection
 
@@ -299,10 +312,10 @@ def _address(ssh: Ssh) -> tuple[str, int]:
     return found.hostname, int(ssh.port or found.entry.get("port", 22))
 
 
-def _connect(ssh: Ssh, gateways: Gateways, timeout: float, gateway: fabric.Connection | None = None) -> fabric.Connection:
+def _connect(ssh: Ssh, gateways: Gateways, timeout: float, asked: float, gateway: fabric.Connection | None = None) -> fabric.Connection:
     found = _config(ssh)
     if gateway is None and (jumps := _jumps(ssh, found)):
-        gateway = gateways.get(jumps, ssh, timeout)
+        gateway = gateways.get(jumps, ssh, timeout, asked)
     judge = _judge(ssh, found)
     connection = fabric.Connection(
         ssh.host,
@@ -319,7 +332,7 @@ def _connect(ssh: Ssh, gateways: Gateways, timeout: float, gateway: fabric.Conne
         connection.connect_kwargs["key_filename"] = [os.path.expanduser(ssh.key)]  # Fabric adds ssh config's keys to it
     connection.client.set_missing_host_key_policy(judge)  # it has no keys of its own, so it asks each time
     connection.open()
-    connection.transport.set_keepalive(KEEPALIVE)
+    threading.Thread(target=connection.transport.feel_pulse, daemon=True).start()
     return connection
 
 
@@ -348,11 +361,51 @@ def _transport(kinds: set[str], sock: Any, **kwargs: Any) -> paramiko.Transport:
     return transport
 
 
-class _Transport(paramiko.Transport):
+if TYPE_CHECKING:
+    class _Paramiko(paramiko.Transport):
+        """Name what Paramiko has and its stubs leave out."""
+
+        def _send_user_message(self, data: paramiko.Message) -> None: ...
+        def _parse_request_success(self, m: paramiko.Message) -> None: ...
+        def _parse_request_failure(self, m: paramiko.Message) -> None: ...
+else:
+    _Paramiko = paramiko.Transport
+
+
+class _Transport(_Paramiko):
+    _unanswered = 0
+
+    def feel_pulse(self) -> None:
+        """Ask for a sign of life again and again, and hang up when none comes: Paramiko's own keepalive wants no answer."""
+        while self.is_active():
+            if self._unanswered >= UNANSWERED:
+                self.close()
+                return
+            self._unanswered += 1
+            with suppress(EOFError, OSError, paramiko.SSHException):
+                self._send_user_message(_pulse())
+            time.sleep(PULSE)
+
+    def _parse_request_success(self, m: paramiko.Message) -> None:
+        self._unanswered = 0
+        super()._parse_request_success(m)
+
+    def _parse_request_failure(self, m: paramiko.Message) -> None:
+        self._unanswered = 0  # no server knows this request, and each must answer it
+        super()._parse_request_failure(m)
+
     def run(self) -> None:
         """Do as always; but a jump host that is gone is no reason for a traceback from this thread."""
         with suppress(EOFError, OSError):
             super().run()
+
+
+def _pulse() -> paramiko.Message:
+    request = paramiko.Message()
+    request.add_byte(paramiko.common.cMSG_GLOBAL_REQUEST)
+    request.add_string("keepalive@openssh.com")
+    request.add_boolean(True)
+    return request
 
 
 class _Untrusted(paramiko.SSHException):

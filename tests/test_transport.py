@@ -12,6 +12,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -312,7 +313,6 @@ def test_commands_are_not_delayed(ground, opened):
     sock = line.connection.transport.sock
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
-    assert line.connection.transport.packetizer._Packetizer__keepalive_interval == 15
 
 
 def test_a_link_lost_in_the_middle_means_unknown_and_ends_the_step(ground, opened, tmp_path):
@@ -608,6 +608,16 @@ def test_both_host_keys_are_checked(ground):
     assert told.startswith(f"127.0.0.1:{ground.sshd.port} is not in known_hosts")
     told = refusal(behind(ground, "jump", ground.known((ground.jump.port, ground.stranger))))
     assert "CHANGED" in told
+
+
+def test_who_waits_in_line_for_a_silent_jump_host_shares_the_first_ones_wait(ground):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        text = f"Host web1\n  ProxyJump jump\nHost jump\n  Port {silent.getsockname()[1]}\n"
+        ssh, gateways, begun = Ssh("web1", ssh_config=ground.config(text)), Gateways(), time.monotonic()
+        with ThreadPoolExecutor(6) as pool:
+            told = set(pool.map(lambda _: refusal(ssh, timeout=1, gateways=gateways), range(6)))
+        assert [text.startswith("jump host no answer from 127.0.0.1:") for text in told] == [True]
+        assert time.monotonic() - begun < 3
 
 
 def test_what_the_jump_host_cant_reach_is_told(ground):

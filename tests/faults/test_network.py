@@ -59,6 +59,13 @@ def test_stall_in_reload(case: Callable[..., Case], wire: Wire) -> None:
         pass
 
 
+def test_stall_for_good_in_reload(case: Callable[..., Case], wire: Wire) -> None:
+    """Whoever acknowledges every packet and never answers is gone all the same: an sshd that hangs, a host out of memory."""
+    play = case("link stands still in the reload, for good", 5, limit=170)
+    with play.playing(), play.fault(nemesis.stalled(wire), IN_RELOAD, most=175):
+        pass
+
+
 def test_slow_link(case: Callable[..., Case], wire: Wire) -> None:
     play = case("slow link: 150 ms each way, for each packet", 0, limit=90)
     with play.playing(), play.fault(nemesis.slowed(wire, 0.15), begun, most=120):
@@ -80,6 +87,13 @@ def test_cable_out_for_a_moment_in_reload(case: Callable[..., Case], cables: Gro
 def test_answers_lost_in_reload(case: Callable[..., Case], cables: Ground) -> None:
     play = case("one-way loss for 5 s in the reload: orders arrive, answers do not", 0, limit=90)
     with play.playing(), play.fault(nemesis.answers_lost(cables.lab, "lab1"), IN_RELOAD, most=5):
+        pass
+
+
+def test_cable_out_for_a_minute_in_reload(case: Callable[..., Case], cables: Ground) -> None:
+    """The host's own driver has long ended when it is heard again."""
+    play = case("cable out for 60 s in the reload", 0, limit=120)
+    with play.playing(), play.fault(nemesis.link_down(cables.lab, "lab1"), IN_RELOAD, most=60):
         pass
 
 
