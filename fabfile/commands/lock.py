@@ -49,7 +49,7 @@ take_lock() { # root owner-json abandoned-run
     mkdir -p -m 700 "$1/.gapless" || fail "$1/.gapless cannot be made: no write access, or no room"
     if ! said=$(mkdir "$lock" 2>&1); then
         # "File exists" is the only way to be held; full, read-only and out of inodes must never read as that.
-        [ -d "$lock" ] || fail "the lock cannot be taken: $said"
+        [ -d "$lock" ] || no_room "$1" "the lock cannot be taken: $said"
         if [ -z "$3" ] || ! take_over "$1" "$2" "$3"; then
             tell_held "$1"
             exit 3
@@ -60,7 +60,7 @@ take_lock() { # root owner-json abandoned-run
     if busy=$(living_work "$1"); then rm -rf "$lock"; refuse_busy "$1"; fi
     if ! printf '%s\n' "$2" 2>/dev/null >"$lock/owner.json" || [ ! -s "$lock/owner.json" ] || ! touch "$lock/beat"; then
         rm -rf "$lock"
-        fail "the lock cannot be written: no space left on $1"
+        no_room "$1" "the lock cannot be written: no space left"
     fi
     say '{"event":"locked"}'
 }

@@ -74,6 +74,8 @@ build_step() { # root release run command env-file...
         esac) >>"$log" 2>&1; then return; else rc=$?; fi
     tell_end "$@" || echo "the last lines are not shown: nothing could hide what is secret in them" >&2
     [ $rc -ne 137 ] || echo "exit 137: killed, most likely out of memory" >&2
+    ! tail -n 30 "$log" | grep -q -e ENOSPC -e EROFS -e 'No space left' -e 'Read-only' ||
+        no_room "$1" "build step failed with exit code $rc: $4; whole log: $log"
     fail "build step failed with exit code $rc: $4" "whole log: $log"
 }
 tell_end() { # root release run command env-file...; what a build prints stays here, but for its last lines, and those without secrets

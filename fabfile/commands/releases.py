@@ -8,14 +8,29 @@ from .shell import Shell, call, cmd, path
 
 LIBRARY = r"""
 export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -o BatchMode=yes}"
+free_mb() { df -Pk "$1" | awk 'NR == 2 { print int($4 / 1024) }'; } # place
+free_inodes() { df -Pi "$1" 2>/dev/null | awk 'NR == 2 && $2 > 0 { print $4 }'; } # place; nothing where they are not counted
+no_room() { # root what; the disk's own error says neither of what nor how much
+    inodes=$(free_inodes "$1")
+    [ "${inodes:-99999}" -ge 100 ] || fail "$2" "out of inodes: $1 has $inodes left"
+    case $(LC_ALL=C mkdir "$1/.gapless.try.$$" 2>&1) in *[Rr]ead-only*) fail "$2" "$1 lies on a file system that is read-only" ;; esac
+    rmdir "$1/.gapless.try.$$" 2>/dev/null || true
+    fail "$2" "$1 has $(free_mb "$1") MB left"
+}
+refuse_unwritable() { # place
+    case $(LC_ALL=C mkdir "$1/.gapless.try.$$" 2>&1) in
+        *[Rr]ead-only*) fail "$1 lies on a file system that is read-only; the kernel's log may say why (dmesg)" ;;
+    esac
+    fail "$1 is not writable for $(id -un); make it so: chown $(id -un) $1"
+}
 room_for() { # root min-mb
     place=$1
     while [ ! -e "$place" ]; do place=$(dirname "$place"); done
-    [ -w "$place" ] || fail "$place is not writable for $(id -un); make it so: chown $(id -un) $place"
-    [ ! -e "$1/.gapless" ] || [ -w "$1/.gapless" ] || fail "$1/.gapless is not writable for $(id -un)"
-    free=$(df -Pk "$place" | awk 'NR == 2 { print int($4 / 1024) }')
+    [ -w "$place" ] || refuse_unwritable "$place"
+    [ ! -e "$1/.gapless" ] || [ -w "$1/.gapless" ] || refuse_unwritable "$1/.gapless"
+    free=$(free_mb "$place")
     [ "$free" -ge "$2" ] || fail "$place has $free MB free, a release wants $2 MB (min_free_mb): disk full"
-    inodes=$(df -Pi "$place" 2>/dev/null | awk 'NR == 2 && $2 > 0 { print $4 }')
+    inodes=$(free_inodes "$place")
     [ "${inodes:-99999}" -ge 20000 ] || fail "$place has $inodes inodes free, node_modules wants 20000: out of inodes"
 }
 shared_is_there() { # root file...
@@ -36,7 +51,7 @@ fetch_commit() { # root repo commit
 check_out() { # root release commit
     dir=$1/releases/$2
     mkdir -p "$1/releases" "$1/shared"
-    mkdir "$dir"
+    mkdir "$dir" || no_room "$1" "$dir cannot be made"
     export GIT_INDEX_FILE="$1/.gapless/index.$2"
     git --git-dir="$1/.gapless/mirror.git" read-tree "$3"
     (cd "$dir" && git --git-dir="$1/.gapless/mirror.git" --work-tree="$dir" checkout-index -a -f)
@@ -70,7 +85,7 @@ complete() { # root release marker-json
     # It holds the app's env, which is nobody else's.
     # Some shells say no more than "I/O error" here, some nothing at all.
     if ! (umask 077; printf '%s\n' "$3" >"$file.next") || [ ! -s "$file.next" ]; then
-        fail "the marker cannot be written: no space left on $1"
+        no_room "$1" "the marker cannot be written: no space left"
     fi
     mv "$file.next" "$file"
 }

@@ -1,4 +1,4 @@
-"""PM2 dead or wedged, a stranger on the port, a disk that fills up."""
+"""PM2 dead or wedged, a stranger on the port."""
 
 from __future__ import annotations
 
@@ -52,11 +52,3 @@ def test_port_is_taken(case: Callable[..., Case], fleet: Ground) -> None:
     with play.playing(), play.fault(nemesis.port_taken(fleet.lab, "lab3"), event("phase", phase="build")):
         pass
     assert "which is not ours and was left alone" in play.text()
-
-
-def test_disk_full_in_build(case: Callable[..., Case], fleet: Ground) -> None:
-    fleet.needs_mounts()
-    play = case("disk full on one host in the build", 1)
-    with play.playing(), play.fault(nemesis.disk_full(fleet.lab, "lab2"), event("step", "lab2", name="npm ci")):
-        pass
-    assert "No host was switched" in play.text()

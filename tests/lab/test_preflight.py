@@ -41,7 +41,7 @@ def test_full_disk_and_read_only_place_are_told_together(site: Site) -> None:
     assert first.code == 4, first.out
     assert "shop has 50 MB free, a release wants 500 MB (min_free_mb): disk full" in first.out
     assert others.code == 4, others.out
-    assert "lab2: /srv/shop is not writable for root" in others.out
+    assert "lab2: /srv/shop lies on a file system that is read-only" in others.out
     assert site.locks() == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 from tests.faults import look
 from tests.lab import loopback
@@ -84,6 +85,31 @@ def out_of_inodes(lab: Lab, host: str) -> Iterator[None]:
         remount(lab, host, f"nr_inodes={total}")
 
 
+def revive(lab: Lab, host: str, bin_: str = "/bin") -> None:
+    """Start PM2 anew with what it had saved, and wait until the balancer sees it."""
+    lab.run(host, f"PATH={bin_}:$PATH pm2 resurrect")
+    wait_until(f"{host} to serve again", lambda: look.pool(lab)[host].startswith("UP"))
+
+
 def remount(lab: Lab, host: str, option: str) -> None:
     """Change the disk of a host's app; whoever has a file open for writing is waited for."""
     lab.run(host, f"cd {lab.root(host)} && until mount -o remount,{option} . 2>/dev/null; do :; done", timeout=20)
+
+
+@contextlib.contextmanager
+def clock_off(lab: Lab, host: str, library: Path, seconds: int) -> Iterator[None]:
+    """Have every program that a host starts, PM2 first, see another time, on files too."""
+    own = lab.host(host).folder
+    bound = " && ".join(f"mount --bind {own}/{name} /etc/{name}" for name in ("passwd", "shadow", "hosts"))
+    lab.pm2(host, "kill")
+    # An /etc of the host's own: the loader reads its list there, and so does the library its offset.
+    lab.run(host, f"""set -e
+        mkdir ~/.etc && mount -t tmpfs lab ~/.etc && mkdir ~/.etc/upper ~/.etc/work && mount -t tmpfs lab /dev/shm
+        mount -t overlay -o lowerdir=/etc,upperdir=$HOME/.etc/upper,workdir=$HOME/.etc/work overlay /etc && {bound}
+        echo {seconds:+d} >/etc/faketimerc && echo {library} >/etc/ld.so.preload""")
+    revive(lab, host)
+    try:
+        yield
+    finally:
+        lab.run(host, "pm2 kill; umount -l -R /etc; umount -l /dev/shm ~/.etc; rmdir ~/.etc")
+        revive(lab, host)

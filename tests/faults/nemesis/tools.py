@@ -8,10 +8,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults import look
+from tests.faults.nemesis.host import revive
 from tests.faults.nemesis.sshd import environment
 from tests.lab import cache, making, system
-from tests.lab.fleet import Lab, wait_until
+from tests.lab.fleet import Lab
 
 NVM = "/srv/.nvm/versions/node/v20.99.0"  # newer than what a person may have there besides
 
@@ -70,9 +70,3 @@ def without(directory: Path, *programs: str) -> str:
 def path_of(lab: Lab, host: str, less: Path | None = None) -> str:
     """Give the PATH of a host's sessions, less one directory."""
     return os.pathsep.join(part for part in making.host_env(lab.host(host))["PATH"].split(os.pathsep) if part != str(less))
-
-
-def revive(lab: Lab, host: str, bin_: str = "/bin") -> None:
-    """Start PM2 anew with what it had saved, and wait until the balancer sees it."""
-    lab.run(host, f"PATH={bin_}:$PATH pm2 resurrect")
-    wait_until(f"{host} to serve again", lambda: look.pool(lab)[host].startswith("UP"))
