@@ -321,7 +321,8 @@ def _connect(ssh: Ssh, gateways: Gateways, timeout: float, asked: float, gateway
         ssh.host,
         user=ssh.user,
         port=ssh.port,
-        config=found.config,
+        # Never the one that others read: Fabric writes into it, and for a moment it is empty.
+        config=found.config.clone(),
         # Never None: Fabric would look for a jump host by itself, and check no host key there.
         gateway=gateway or found.entry.get("proxycommand") or False,
         connect_timeout=timeout,

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -543,6 +544,21 @@ def test_a_crowded_sshd_is_asked_again(ground, opened):
     refusal(ground.ssh(relay.port))
     assert relay.seen == 3
     relay.close()
+
+
+def test_logins_at_the_same_instant_share_no_settings(ground):
+    """Fabric writes into a config that it reads from; some threads then found it empty, once in hundreds of runs."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    ssh = ground.ssh(port)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            told = set(pool.map(lambda _: refusal(ssh), range(200)))
+    finally:
+        sys.setswitchinterval(usual)
+    assert told == {f"connection refused at 127.0.0.1:{port}: is sshd running there?"}
 
 
 def test_the_fleet_names_every_host_out_of_reach(ground):
