@@ -117,6 +117,33 @@ def test_host_that_is_out_and_named_is_no_broken_promise() -> None:
     assert judged(1, out_and_named) == []
 
 
+def left(*words: str) -> Change:
+    """Have the command leave at once, with a lock in place, and say these words."""
+
+    def change(find: Callable[..., Record], records: list[Record]) -> None:
+        unsaid_lock(find, records)
+        find("look", when="after")["status"]["code"] = 5
+        records.extend(map(say, words))
+
+    return change
+
+
+def test_who_leaves_at_once_may_leave_locks_if_it_says_how_to_go_on() -> None:
+    assert judged(130, left("left at once; what is in hand goes on by itself", "Next:  fab resume")) == []
+    assert {text.split(":")[0] for text in judged(130, left("interrupted"))} == {"lock", "truth"}
+
+
+def test_what_nobody_read_is_looked_for_in_the_log() -> None:
+    def unheard(find: Callable[..., Record], records: list[Record]) -> None:
+        texts = [record["line"] for record in records if record["kind"] == "said"]
+        records[:] = [record for record in records if record["kind"] != "said"]
+        records.extend({"at": 10, "kind": "event", "number": 1, "text": text} for text in texts)
+        records.append({"at": 2, "kind": "unheard", "number": 1})
+
+    assert judged(1, unheard) == []
+    assert judged(0, both(unheard, lambda find, _: find("look", when="after")["hosts"].update(lab2=host(OLD))))
+
+
 def test_host_that_never_had_a_release_may_be_left_without_one_and_down() -> None:
     def first(find: Callable[..., Record], records: list[Record]) -> None:
         nothing = {"is": "absent", "release": None, "runs": [], "lock": None}

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults import nemesis
 from tests.faults.case import Case
-from tests.faults.conftest import Ground
+from tests.faults.ground import Ground
 from tests.faults.history import begun
 from tests.faults.nemesis.tools import NVM
 
