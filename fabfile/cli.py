@@ -340,7 +340,7 @@ def _conclude(rollout: Rollout, face: Plain, measured: Report, error: BaseExcept
     """Print what runs now and what was counted; raise what must be the exit code."""
     from .report import summary
 
-    if rollout.waves.reloaded and (error is None or isinstance(error, Interrupted)):  # any other error tells the states itself
+    if rollout.waves.reloaded and (error is None or isinstance(error, (Interrupted, LockLost))):  # any other error tells the states itself
         face.say("")
         face.say(summary.states(rollout.waves.told_states()))
     if rollout.waves.reloaded or measured.lost:

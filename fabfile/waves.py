@@ -123,7 +123,13 @@ class Waves:
             return end
         if self.fleet.stopping.is_set() and bad is None:
             return self.stepped_back(group.balancer, host, outcome)
-        end = self.drive(group, host, release, run, drained=outcome.last("alone", "crowded") is None, bad=bad)
+        try:
+            end = self.drive(group, host, release, run, drained=outcome.last("alone", "crowded") is None, bad=bad)
+        except LockLost:
+            if outcome.last("drained"):
+                why = "drained before that was known; the timer on the balancer's host puts it back"
+                self.reloaded[host.name] = Reloaded("unknown", why="another run has taken over", out_of_rotation=why)
+            raise
         if outcome.last("maintenance"):
             end.out_of_rotation = "it was so before, by somebody's hand, and stays so"
         if outcome.last("drained") is None:

@@ -221,7 +221,7 @@ def explain(story: Story) -> Iterator[str]:
             yield "the report names no next command"
     if story.code == UNFIT and not ("nothing was touched" in report and any(host in report for host in [*story.hosts, "lablb"])):
         yield "the report does not say which host is unfit, and that nothing was touched"
-    if story.code in INTERRUPTED and "interrupted" not in report and not story.left_at_once:
+    if story.code in INTERRUPTED and "interrupted" not in report:
         yield "the report does not say that it was interrupted"
     if story.code in INTERRUPTED and story.left_at_once and "Next:  fab resume" not in report:
         yield "the report does not say how to take up what it left"

@@ -46,7 +46,7 @@ def story(code: int) -> list[Record]:
     end = NEW if code == 0 else OLD
     lines = ["00:01 ── build: " + NEW, *(REPORT if code else ["host  state", "lab1  runs it", "lab2  runs it"])]
     records: list[Record] = [
-        {"at": 0, "kind": "case", "name": "x", "hosts": HOSTS, "struck": ["lab1"], "width": 1, "limit": 60, "codes": [code], "excused": {}},
+        {"at": 0, "kind": "case", "name": "x", "room": "Links.", "hosts": HOSTS, "struck": ["lab1"], "width": 1, "limit": 60, "codes": [code], "excused": {}},
         look("before", OLD),
         {"at": 1, "kind": "command", "number": 1, "words": ["deploy"]},
         *({"at": 2, "kind": "said", "line": line, "number": 1} for line in lines),
@@ -56,7 +56,7 @@ def story(code: int) -> list[Record]:
         {"at": 10, "kind": "exit", "code": code, "number": 1, "seconds": 9},
         look("after", end),
         {"at": 11, "kind": "clients", "sent": 1000, "lost": []},
-        {"at": 12, "kind": "command", "number": 2},
+        {"at": 12, "kind": "command", "number": 2, "words": ["deploy"]},
         {"at": 20, "kind": "exit", "code": 0, "number": 2, "seconds": 8},
         look("again", NEW),
     ]
@@ -129,7 +129,7 @@ def left(*words: str) -> Change:
 
 
 def test_who_leaves_at_once_may_leave_locks_if_it_says_how_to_go_on() -> None:
-    assert judged(130, left("left at once; what is in hand goes on by itself", "Next:  fab resume")) == []
+    assert judged(130, left("interrupted, and left at once; what is in hand goes on by itself", "Next:  fab resume")) == []
     assert {text.split(":")[0] for text in judged(130, left("interrupted"))} == {"lock", "truth"}
 
 
@@ -260,6 +260,8 @@ def test_table_tells_what_it_cost_a_broken_promise_and_every_excuse() -> None:
     find = finder(bad)
     both(excuse("traffic"), loses(6), put("strangers", {"lab2": ["npm ci"]}, "look", when="after"), out_and_named)(find, bad)
     page = table.page([checker.Story(good), checker.Story(bad)])
-    assert "| x | `deploy` | 1,000 | 0 | 3.0 s | all new | 0 |" in page
-    assert "| x **(broken promise)** | `deploy` | 1,000 | 1 | 3.0 s | lab1 out of rotation | 5 |" in page
+    assert "## Links." in page
+    assert "**2 faults, 2,000 requests sent, 1 lost**, 1 of them by the fault itself; 1 broken promises." in page
+    assert "| x | `deploy` | 0 | 1,000 | 0 | 3.0 s | all new | `deploy` | 0 |" in page
+    assert "| x **(broken promise)** | `deploy` | 5 | 1,000 | 1 | 3.0 s | lab1 out of rotation | `deploy` | 0 |" in page
     assert "- x: because." in page
