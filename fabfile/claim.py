@@ -68,8 +68,7 @@ class Claim:
 
     def _judge(self, outcomes: Mapping[str, Outcome]) -> dict[str, Facts]:
         if held := held_by(outcomes):
-            dead = all(ownership.dead_here(each) for each in held.values())
-            raise LockHeld(ownership.told(held, self.targets.selector), dead)
+            raise LockHeld(ownership.told(held, self.targets.selector), all(ownership.gone(each) for each in held.values()))
         facts: dict[str, Facts] = {}
         problems = {name: [_bad(outcome)] for name, outcome in outcomes.items() if not outcome.ok}
         for name, outcome in outcomes.items():

@@ -146,7 +146,7 @@ def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: boo
     """
     Claim the hosts, hand the rollout to the verb, finish and report, whatever happens in between.
 
-    What a dead run of this machine left in hand is put right first. Yields None when nothing is left to do: that run was about
+    What a dead run left in hand is put right first. Yields None when nothing is left to do: that run was about
     the same, or fab calls the verb again for a host that the first call has dealt with.
     """
     named = selector(c, hosts)
@@ -167,7 +167,7 @@ def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: boo
             yield rollout
         return
     except LockHeld as held:
-        if claimed or not held.dead:
+        if claimed or not held.gone:
             raise
         finished = _put_right(chosen, options, commit, verbose, held)
     if finished:
@@ -179,7 +179,7 @@ def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: boo
 
 def _put_right(chosen: Targets, options: Options, commit: str, verbose: bool, held: LockHeld) -> bool:
     """
-    Finish what a dead run of this machine left if it was about the same (True); before another deploy take it back.
+    Finish what a dead run left if it was about the same (True); before another deploy take it back.
 
     Raise what held us up where neither is meant: only a person knows what is to become of that run.
     """
@@ -254,7 +254,7 @@ def _claim(rollout: Rollout, face: Plain, patience: float) -> None:
         try:
             return rollout.claim()
         except LockHeld as held:
-            if held.dead or time.monotonic() + RETRY > end:
+            if held.gone or time.monotonic() + RETRY > end:
                 raise
             if not told:
                 face.say(f"{held.message}\nwaiting for it")

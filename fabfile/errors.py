@@ -47,13 +47,13 @@ class PlanRefused(GaplessError):
 
 
 class LockHeld(GaplessError):
-    """Say who holds the lock; `dead` if that is nobody any more: processes of this machine that are proved dead."""
+    """Say who holds the lock; `gone` if that is nobody any more, and what was left is all that there is."""
 
     exit_code = 3
 
-    def __init__(self, message: str, dead: bool = False) -> None:
+    def __init__(self, message: str, gone: bool = False) -> None:
         super().__init__(message)
-        self.dead = dead
+        self.gone = gone
 
 
 class PreflightFailed(GaplessError):

@@ -37,17 +37,13 @@ def _start(pid: int) -> str:
 
 def gone(held: Held) -> str:
     """Say why the owner counts as gone, or "" as long as it may be alive."""
-    if not isinstance(held["owner"], Mapping):
+    owner = held["owner"]
+    if not isinstance(owner, Mapping):
         return ""
-    if dead_here(held):
-        return f"its process {held['owner']['pid']} on this machine is dead"
+    boot = _read("/proc/sys/kernel/random/boot_id")
+    if boot and owner.get("boot") == boot and owner.get("start") != _start(owner["pid"]):
+        return f"its process {owner['pid']} on this machine is dead"
     return f"it was not heard of for {_span(held['quiet'])}" if held["quiet"] > LEASE else ""
-
-
-def dead_here(held: Held) -> bool:
-    """Say whether the owner was a process of this machine, and is proved dead: nothing of it can wake up any more."""
-    owner, boot = held["owner"], _read("/proc/sys/kernel/random/boot_id")
-    return isinstance(owner, Mapping) and bool(boot) and owner.get("boot") == boot and owner.get("start") != _start(owner["pid"])
 
 
 def harmless(held: Held) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fabfile.ownership import LEASE
 from tests.model.judge import come_to_rest, judge
 from tests.model.seam import COMMIT, installed, type_in
 from tests.model.world import Command, Fault, Quality, Shape, World
@@ -75,13 +76,25 @@ def test_a_deploy_killed_anywhere_is_followed_by_the_next_one_here(make: Make, p
     assert {str(release)[5:] for release in releases(world)} == {f"{number:07x}"}
 
 
-@pytest.mark.parametrize("phase", ["migrate", "drain", "reload", "restore"])
-def test_a_deploy_killed_elsewhere_is_left_to_a_person(make: Make, phase: str) -> None:
-    world = make(migrate=True)
-    deploy(world, Fault("kill", phase, 0, 2), machine="desk")
-    world.advance(300)
-    other = deploy(world, machine="laptop")
-    assert (other.code, "fab resume" in other.text) == (3, True)
+@pytest.mark.parametrize("number", [1, 2], ids=["same", "other"])
+@pytest.mark.parametrize("phase", ["drain", "reload", "restore"])
+def test_a_deploy_killed_elsewhere_is_followed_when_its_lease_is_over(make: Make, phase: str, number: int) -> None:
+    world = make()
+    world.quality["0000002"] = Quality()
+    assert deploy(world, Fault("kill", phase, 1, 2), machine="desk").dead
+    early = deploy(world, machine="laptop", number=number)
+    assert (early.code, "--wait" in early.text) == (3, True)
+    world.advance(LEASE + 5)
+    assert deploy(world, machine="laptop", number=number).code == 0
+    assert {str(release)[5:] for release in releases(world)} == {f"{number:07x}"}
+
+
+@pytest.mark.parametrize("verb", ["rollback", "reload", "migrate"])
+def test_what_is_to_become_of_a_dead_deploy_is_not_guessed_by_another_verb(make: Make, verb: str) -> None:
+    world = make(migrate=False)
+    assert deploy(world, Fault("kill", "reload", 1, 2)).dead
+    refused = typed(world, verb)
+    assert (refused.code, "Next:  fab resume" in refused.text) == (3, True)
 
 
 @pytest.mark.parametrize("way", ["resume", "abort"])
