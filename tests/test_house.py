@@ -30,6 +30,7 @@ FLOORS = (
     ("the waves", {"waves"}),
     ("the run", {"rollout", "look"}),
     ("its recovery", {"recovery"}),
+    ("its whole way", {"runner"}),
     ("the wiring", {"cli"}),
     ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops"}),
     ("the door", {""}),

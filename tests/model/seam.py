@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from fabfile import cli, fleet, lease, ownership, probe, rollout, waves
-from fabfile.report import plain
+from fabfile import cli, fleet, lease, ownership, probe, runner, waves
 from fabfile.rollout import Rollout
 from fabfile.signals import Stop
 from tests.model import turns
@@ -168,14 +167,14 @@ def installed() -> Iterator[None]:
         patch.setattr(ownership, "_read", read)
         patch.setattr(ownership, "os", SimpleNamespace(getpid=lambda: command().pid))
         patch.setattr(probe, "answers", answers)
-        patch.setattr(rollout, "Rollout", made(rollout.Rollout))
-        patch.setattr(plain, "Plain", Face)
+        patch.setattr(runner, "Rollout", made(runner.Rollout))
+        patch.setattr(runner, "Plain", Face)
         patch.setattr(cli, "targets", lambda hosts: world().targets(hosts))
         patch.setattr(cli, "print", lambda *_: None, raising=False)
-        patch.setattr(cli, "stopped_by", stopped_by)
-        patch.setattr(cli, "_prober", measured)
-        patch.setattr(cli, "AFTERMATH", 0)
-        patch.setattr(cli, "os", SimpleNamespace(_exit=killed, environ={}))
+        patch.setattr(runner, "stopped_by", stopped_by)
+        patch.setattr(runner, "_prober", measured)
+        patch.setattr(runner, "AFTERMATH", 0)
+        patch.setattr(runner, "os", SimpleNamespace(_exit=killed, environ={}))
         patch.setattr(cli, "_commit", lambda chosen, options: options.ref)
         yield
 

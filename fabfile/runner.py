@@ -1,0 +1,166 @@
+"""One run, from claim to finish: counted all the way, ended in order by a signal, told at its end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .errors import GaplessError, Interrupted, LockHeld, LockLost, Unsettled, UsageError
+from .plan import Options
+from .prober import BASELINE, Prober, Rate, Report, Target
+from .report import summary
+from .report.plain import Plain
+from .rollout import Rollout, new_id
+from .signals import Stop, stopped_by
+from .values import Targets
+
+RETRY = 3.0  # seconds between two looks at a lock that is waited for
+AFTERMATH = 2.0  # seconds to go on counting after the last host: a loss may show late
+
+
+def state_dir() -> Path:
+    """Give the directory for logs and reports on this machine."""
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "gapless"
+
+
+@contextmanager
+def running(chosen: Targets, options: Options, commit: str, verbose: bool, *, patience: float = 0.0,
+            resumes: Sequence[str] = ()) -> Iterator[Rollout]:
+    """
+    Hand out a run that holds its hosts, and end it whatever happens meanwhile; raise what must be the exit code.
+
+    `patience`: seconds to wait for a lock that somebody else holds. `resumes`: the dead runs whose place it takes, the last one last.
+    """
+    marks = _Marks()
+    run_id = new_id()
+    try:
+        face = Plain(state_dir() / f"{run_id}.log", verbose)
+    except OSError as err:
+        raise UsageError(f"{state_dir()}: no log can be kept there ({err.strerror}); set XDG_STATE_HOME to a place of yours") from None
+    rollout = Rollout(run_id, chosen, options, commit, face, marks, resumes)
+    with stopped_by(partial(_leave, rollout, face)) as stop:
+        yield from _carry_out(rollout, face, marks, patience, stop)
+
+
+def _claim(rollout: Rollout, face: Plain, patience: float) -> None:
+    """Claim; as long as somebody else holds the lock, ask again every few seconds."""
+    end = time.monotonic() + patience
+    told = False
+    while True:
+        try:
+            return rollout.claim()
+        except LockHeld as held:
+            if held.gone or time.monotonic() + RETRY > end:
+                raise
+            if not told:
+                face.say(f"{held.message}\nwaiting for it")
+            told = True
+            time.sleep(RETRY)
+
+
+def _carry_out(rollout: Rollout, face: Plain, marks: _Marks, patience: float, stop: Stop) -> Iterator[Rollout]:
+    try:
+        _claim(rollout, face, patience)
+        marks.prober = prober = _prober(rollout)
+        prober.start(BASELINE)
+    except KeyboardInterrupt:
+        rollout.give_back()
+        interrupted = Interrupted("interrupted while claiming; nothing was touched", stop.code)
+        face.close(interrupted)
+        raise interrupted from None
+    except BaseException as err:
+        rollout.give_back()
+        face.close(err)
+        raise
+    error: BaseException | None = None
+    try:
+        yield rollout
+    except KeyboardInterrupt:
+        done = "what was in hand was finished or taken back, nothing new was begun" if rollout.waves.reloaded else "no host was switched"
+        error = Interrupted(f"interrupted: {done}.\nNext:  fab status --hosts {rollout.targets.selector}", stop.code)
+    except BaseException as err:
+        error = err
+    stop.ending = True
+    measured = _measure(rollout, prober, error)
+    error = _finish(rollout, measured, error)
+    _conclude(rollout, face, measured, error)
+
+
+def _leave(rollout: Rollout, face: Plain, code: int) -> None:
+    """Leave at once, from within a signal: the hosts' own drivers end what they have in hand, the locks say where it stood."""
+    with suppress(Exception):  # it may have come in the middle of a print
+        face.say(summary.states(rollout.waves.told_states()))
+        hosts = rollout.targets.selector
+        face.say("interrupted, and left at once; what is in hand goes on by itself, the locks stay.\n"
+                 f"Next:  fab resume --hosts {hosts}   or   fab abort --hosts {hosts}")
+    os._exit(code)
+
+
+def _measure(rollout: Rollout, prober: Prober, error: BaseException | None) -> Report:
+    """Count on for a moment, then close the books."""
+    if rollout.waves.reloaded:
+        time.sleep(AFTERMATH)
+    return prober.stop(grace=2 if isinstance(error, Interrupted) else None)
+
+
+def _finish(rollout: Rollout, measured: Report, error: BaseException | None) -> BaseException | None:
+    """Look again, write history and unlock; what that finds is part of how the run ended."""
+    if isinstance(error, LockLost):
+        rollout.leave()  # everything is another run's now
+        return error
+    try:
+        rollout.finish(_record(rollout, measured, error))
+    except Unsettled as found:
+        if error is None:
+            return found
+        if isinstance(error, GaplessError):
+            return Unsettled(f"{error.message}\n{found.message}")
+        rollout.emit("finish", "", {"event": "phase", "what": str(found.message)})
+    return error
+
+
+def _record(rollout: Rollout, measured: Report, error: BaseException | None) -> dict[str, Any]:
+    return {
+        **rollout.owner(), "release": rollout.release, "commit": rollout.commit, "seconds": round(measured.seconds, 1),
+        "outcome": "ok" if error is None else str(getattr(error, "code", 1)), "sent": measured.sent, "lost": measured.lost,
+    }
+
+
+def _conclude(rollout: Rollout, face: Plain, measured: Report, error: BaseException | None) -> None:
+    """Print what runs now and what was counted; raise what must be the exit code."""
+    if rollout.waves.reloaded and (error is None or isinstance(error, (Interrupted, LockLost))):  # any other error tells the states itself
+        face.say("")
+        face.say(summary.states(rollout.waves.told_states()))
+    if rollout.waves.reloaded or measured.lost:
+        face.say(summary.requests(measured))
+    face.say(f"log: {str(face.log).replace(str(Path.home()), '~')}")
+    if measured.lost and (error is None or isinstance(error, GaplessError)):
+        lost = f"{measured.lost} of {measured.sent} requests were lost in {summary.places(measured)}; the lines above say how."
+        told = f"{error.message}\n{lost}" if error else f"{lost}\nNext:  fab status --hosts {rollout.targets.selector}"
+        error = Unsettled(told)
+    face.close(error)
+    if error:
+        raise error
+
+
+class _Marks:
+    """Tell the prober what goes on, as soon as there is one."""
+
+    prober: Prober | None = None
+
+    def __call__(self, label: str) -> None:
+        if self.prober:
+            self.prober.mark(label)
+
+
+def _prober(rollout: Rollout) -> Prober:
+    """Ask each balancer where a loss counts; each host directly, where a loss counts only if no balancer is in front."""
+    asked = rollout.probe_targets()
+    counted = max(1, sum(counts for _, _, counts, _ in asked))
+    rate = Rate(keep_alive=max(2.0, 10.0 / counted), new=max(1.0, 5.0 / counted))
+    return Prober([Target(name, url, counts, header) for name, url, counts, header in asked], rate)
