@@ -97,8 +97,8 @@ def find(targets: Targets, say: Callable[[str], None]) -> Left:
             if past[host.name]["working"]:
                 say(f"{host.name}: what run {runs[-1]} began there is still at work; waiting for its end")
                 tools = Step("tools", node.tools(host.node_bin, host.pm2_home))
-                for script in ("migrate", "driver"):
-                    fleet.follow("wait", host.name, [tools], host.app.root, script, runs[-1])
+                for script, run in (("migrate", runs[-1]), ("driver", runs[-1]), ("driver", f"{runs[-1]}-back")):
+                    fleet.follow("wait", host.name, [tools], host.app.root, script, run)
         return Left(owner, {name: str(each["phase"]) for name, each in held.items()}, _past(fleet, roots, runs))
     finally:
         fleet.close()

@@ -181,10 +181,13 @@ class Waves:
         return end
 
     def mend(self, names: Container[str]) -> None:
-        """Put back into rotation what a dead run had drained of these hosts."""
+        """Put back into rotation what a dead run had drained of these hosts; leave what is not fit for it as it is, and say so."""
         for group in self.targets.groups:
             for host in group.hosts:
                 if group.balancer is None or host.name not in names:
+                    continue
+                if not sound(self.facts[host.name]):
+                    self.fleet.emit("mend", host.name, {"event": "mend", "ok": False, "said": "unfit"})
                     continue
                 runs = bool(self.facts[host.name]["processes"])
                 outcome = self.balance(group.balancer, host, Step("mend", balancer.mend(group.balancer, host.server, runs)))

@@ -126,12 +126,19 @@ def _drain(data: Mapping[str, Any]) -> str:
     return f"drained in {data['seconds']:.1f} s" if data["ok"] else "could not be drained"
 
 
+def _mend(data: Mapping[str, Any]) -> str:
+    if data["said"] == "unfit":
+        return "is not fit for traffic: it stays as it is at the balancer"
+    if not data["ok"]:
+        return "NOT back in rotation"
+    return "was left drained, and is back in rotation" if data["said"] == "restored" else ""
+
+
 _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "end": _end,
     "drain": _drain,
     "restore": lambda data: "back in rotation" if data["ok"] else "NOT back in rotation",
-    "mend": lambda data: ("was left drained, and is back in rotation" if data["said"] == "restored" else "") if data["ok"]
-        else "NOT back in rotation",
+    "mend": _mend,
     "held": lambda data: "is locked",
     "start": lambda data: f"starts {data['name']}, {data['instances']} workers",
     "worker": lambda data: f"worker {data['id']} open: {data['release']} (pid {data['pid']})" if data["state"] == "open" else "",

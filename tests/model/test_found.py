@@ -126,3 +126,12 @@ def test_a_rollback_that_died_is_resumed_where_nothing_earlier_is_left(world: Wo
     resumed = typed(world, "resume")
     assert resumed.code == 0, resumed.text
     assert {host.current for host in world.hosts.values()} == {"0001-aaaaaaa"}
+
+
+def test_what_was_left_out_as_unfit_stays_out_when_a_later_run_is_taken_back(world: World) -> None:
+    world.quality["0000001"] = Quality(refused=frozenset(world.hosts))
+    world.hosts["a1"].going_back_fails = True
+    assert typed(world, "deploy", ref=FIRST).code == 5
+    assert typed(world, "reload", Fault("kill", "reload", step=2)).dead
+    typed(world, "abort")
+    assert world.out("a1")
