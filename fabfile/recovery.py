@@ -10,7 +10,7 @@ from . import ownership
 from .claim import held_by
 from .commands import lock, node
 from .commands.shell import Step
-from .drift import drifted
+from .drift import drifted, sound
 from .errors import LockHeld, RunFailed, Unsettled, UsageError
 from .fleet import Fleet
 from .plan import Facts, Options
@@ -192,6 +192,9 @@ def abort(rollout: Rollout, left: Left) -> None:
     first = [name for name in rollout.hosts if left.begun(name) and left.was(name) is None]
     if first := [name for name in first if rollout.facts[name]["current"]["release"]]:
         raise Unsettled(f"{', '.join(first)}: it was the first release there; nothing to go back to, so it was left as it is")
+    if unfit := [name for name, facts in rollout.facts.items() if name not in rollout.waves.reloaded and not sound(facts)]:
+        told = f"{', '.join(unfit)}: not fit for traffic, and not by the doing of run {left.run}: left as it is"
+        raise Unsettled(f"{told}\nNext:  fab status --hosts {rollout.targets.selector}")
 
 
 def take_back(rollout: Rollout, left: Left) -> None:
