@@ -22,7 +22,7 @@ demo: venv  ## Deploy, break and save a local fleet under load (about 7 minutes)
 test: venv  ## Run every test, those on the real fleet too.
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
-faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 40 minutes).
+faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 50 minutes).
 	rm -rf .faults
 	MODEL_SEQUENCES=2000 $(BIN)/python -m pytest tests/model/test_model.py
 	$(BIN)/python -m pytest tests/faults -m faults -n 2 --no-loadscope-reorder --basetemp .faults

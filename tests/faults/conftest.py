@@ -43,7 +43,7 @@ def case(fleet: Ground, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
     made: list[Case] = []
 
     def make(name: str, *codes: int, **settings: object) -> Case:
-        room = str(request.module.__doc__).split("\n", 1)[0]
+        room = str(request.module.__doc__).split("\n", 1)[0].rstrip(".")
         made.append(Case(fleet, tmp_path, name, codes, room=room, **settings))  # type: ignore[arg-type]
         return made[0]
 

@@ -50,7 +50,7 @@ def total(story: Story) -> tuple[int, int]:
 
 def row(story: Story) -> str:
     """Put one case into a row; one that broke a promise says so where it is read first."""
-    name = story.case["name"] + (" **(broken promise)**" if judge(story.records) else "")
+    name = story.case["name"].replace("|", "\\|") + (" **(broken promise)**" if judge(story.records) else "")
     (sent, lost), words = total(story), story.all("command")[0]["words"]
     safe, again = seconds_to_safety(story.records), story.all("command")[1]
     return (

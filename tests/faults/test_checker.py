@@ -46,7 +46,7 @@ def story(code: int) -> list[Record]:
     end = NEW if code == 0 else OLD
     lines = ["00:01 ── build: " + NEW, *(REPORT if code else ["host  state", "lab1  runs it", "lab2  runs it"])]
     records: list[Record] = [
-        {"at": 0, "kind": "case", "name": "x", "room": "Links.", "hosts": HOSTS, "struck": ["lab1"], "width": 1, "limit": 60, "codes": [code], "excused": {}},
+        {"at": 0, "kind": "case", "name": "x", "room": "Links", "hosts": HOSTS, "struck": ["lab1"], "width": 1, "limit": 60, "codes": [code], "excused": {}},
         look("before", OLD),
         {"at": 1, "kind": "command", "number": 1, "words": ["deploy"]},
         *({"at": 2, "kind": "said", "line": line, "number": 1} for line in lines),
@@ -260,7 +260,7 @@ def test_table_tells_what_it_cost_a_broken_promise_and_every_excuse() -> None:
     find = finder(bad)
     both(excuse("traffic"), loses(6), put("strangers", {"lab2": ["npm ci"]}, "look", when="after"), out_and_named)(find, bad)
     page = table.page([checker.Story(good), checker.Story(bad)])
-    assert "## Links." in page
+    assert "## Links\n" in page
     assert "**2 faults, 2,000 requests sent, 1 lost**, 1 of them by the fault itself; 1 broken promises." in page
     assert "| x | `deploy` | 0 | 1,000 | 0 | 3.0 s | all new | `deploy` | 0 |" in page
     assert "| x **(broken promise)** | `deploy` | 5 | 1,000 | 1 | 3.0 s | lab1 out of rotation | `deploy` | 0 |" in page
