@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,7 +173,6 @@ def _put_right(chosen: Targets, options: Options, commit: str, verbose: bool, he
     Raise what held us up where neither is meant: only a person knows what is to become of that run.
     """
     from . import recovery
-    from .runner import running
 
     with _tells_interrupt():
         try:
@@ -185,7 +184,7 @@ def _put_right(chosen: Targets, options: Options, commit: str, verbose: bool, he
         raise held
     print(f"{str(held.message).splitlines()[0]}\n{'it was about the same: it is finished' if same else 'it is taken back first'}")
     verb, carry_out = ("resume", recovery.resume) if same else ("abort", recovery.take_back)
-    with running(chosen, left.options(verb), str(left.owner.get("commit", "")), verbose, resumes=left.runs) as rollout:
+    with _instead_of(left, chosen, verb, verbose) as rollout:
         carry_out(rollout, left)
     return same
 
@@ -198,14 +197,20 @@ def take_up(c: Any, hosts: str, verb: str, *, yes: bool = False, verbose: bool =
         yield None
         return
     from . import recovery
-    from .runner import running
 
     chosen = targets(named)
     confirm(chosen, yes)
     with _tells_interrupt():
         left = recovery.find(chosen, print)
-    with running(chosen, left.options(verb), str(left.owner.get("commit", "")), verbose, resumes=left.runs) as rollout:
+    with _instead_of(left, chosen, verb, verbose) as rollout:
         yield rollout, left
+
+
+def _instead_of(left: Left, chosen: Targets, verb: str, verbose: bool) -> AbstractContextManager[Rollout]:
+    """Give the run that takes the place of a dead one, with that one's own flags and commit."""
+    from .runner import running
+
+    return running(chosen, left.options(verb), str(left.owner.get("commit", "")), verbose, resumes=left.runs)
 
 
 def _patience(wait: str) -> float:

@@ -10,17 +10,18 @@ LIBRARY = r"""
 export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -o BatchMode=yes}"
 free_mb() { df -Pk "$1" | awk 'NR == 2 { print int($4 / 1024) }'; } # place
 free_inodes() { df -Pi "$1" 2>/dev/null | awk 'NR == 2 && $2 > 0 { print $4 }'; } # place; nothing where they are not counted
+is_read_only() { # place
+    said=$(LC_ALL=C mkdir "$1/.gapless.try.$$" 2>&1) && rmdir "$1/.gapless.try.$$"
+    case $said in *[Rr]ead-only*) ;; *) return 1 ;; esac
+}
 no_room() { # root what; the disk's own error says neither of what nor how much
     inodes=$(free_inodes "$1")
     [ "${inodes:-99999}" -ge 100 ] || fail "$2" "out of inodes: $1 has $inodes left"
-    case $(LC_ALL=C mkdir "$1/.gapless.try.$$" 2>&1) in *[Rr]ead-only*) fail "$2" "$1 lies on a file system that is read-only" ;; esac
-    rmdir "$1/.gapless.try.$$" 2>/dev/null || true
+    ! is_read_only "$1" || fail "$2" "$1 lies on a file system that is read-only"
     fail "$2" "$1 has $(free_mb "$1") MB left"
 }
 refuse_unwritable() { # place
-    case $(LC_ALL=C mkdir "$1/.gapless.try.$$" 2>&1) in
-        *[Rr]ead-only*) fail "$1 lies on a file system that is read-only; the kernel's log may say why (dmesg)" ;;
-    esac
+    ! is_read_only "$1" || fail "$1 lies on a file system that is read-only; the kernel's log may say why (dmesg)"
     fail "$1 is not writable for $(id -un); make it so: chown $(id -un) $1"
 }
 room_for() { # root min-mb

@@ -175,6 +175,9 @@ function isOf(root, name, id) {
   return !record || record.pm_id === id;
 }
 
+/** Give a worker its own deadline, and the time to say that it could not keep it. */
+const openLimit = (host) => host.plan.healthy_deadline_ms + 5000;
+
 /** Replace one worker; return its new record as soon as it is open. The old one finishes its requests meanwhile. */
 async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = {}) {
   await retirement(host, id); // PM2 refuses a reload while the old worker of the last one is still parked
@@ -182,7 +185,7 @@ async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = 
   sweep(host.root);
   tellHold(host, hold);
   const seen = before(host);
-  const limit = host.plan.healthy_deadline_ms + hold + 5000;
+  const limit = openLimit(host) + hold;
   const method = mode === 'cluster' ? 'reloadProcessId' : 'restartProcessId';
   // PM2 ends the old worker when listen_timeout runs out, healed or not: leave room for the way back.
   const timing = { listen_timeout: 4 * limit + SLACK_MS, kill_timeout: host.plan.kill_timeout_ms, wait_ready: true };
@@ -241,7 +244,7 @@ async function start(host, name, wanted, release) {
   sweep(host.root);
   tellHold(host, 0);
   const seen = before(host);
-  const limit = host.plan.healthy_deadline_ms + 5000;
+  const limit = openLimit(host);
   host.journal.write('start', { name, instances: instances(wanted) });
   host.pm2.start(conf(host, name, wanted), (err) => err && host.journal.write('note', { text: `PM2 on start of ${name}: ${truth.asError(err).message}` }));
   for await (const id of appearing(host, name, instances(wanted))) await opened(host, { id, release, seen, limit });
@@ -283,7 +286,7 @@ async function grow(host, name, wanted, existing) {
   host.journal.write('scale', { name, from: existing.length, to: want });
   host.grown.push(name);
   host.pm2.scale(name, want, () => {});
-  const limit = host.plan.healthy_deadline_ms + 5000;
+  const limit = openLimit(host);
   for await (const id of appearing(host, name, want, known)) await opened(host, { id, release: host.to, seen, limit });
 }
 
@@ -331,7 +334,7 @@ async function revive(host, release) {
   sweep(host.root);
   tellHold(host, 0);
   const seen = before(host);
-  const limit = host.plan.healthy_deadline_ms + 5000;
+  const limit = openLimit(host);
   for (const env of truth.saved()) {
     await truth.rpc(host.pm2, 'prepare', env, limit + SLACK_MS)
       .catch((err) => host.journal.write('note', { text: `PM2 on start of ${env.name}: ${err.message}` }));

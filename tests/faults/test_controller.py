@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Callable
 
@@ -14,6 +13,7 @@ from tests.faults import nemesis
 from tests.faults.case import Case
 from tests.faults.ground import Ground
 from tests.faults.history import Moment, event, said
+from tests.lab.crash import dying
 
 HOLD = LEASE + 6 + 1 + 2 * 8  # seconds: what plan.hold gives for this fleet's hosts.yaml
 
@@ -38,7 +38,7 @@ def test_killed(case: Callable[..., Case], phase: str, when: str, where: str) ->
     """What is in hand ends by itself, no request is lost, and `fab resume` ends where an undisturbed run would have ended."""
     name = f"kill -9 of fab {WHEN[when]} {phase} of {where.replace('balancer lablb#', 'server ')}"
     play = case(name, -9, struck=ALL, takes_up=("resume",))
-    with play.playing(program=[sys.executable, "-m", "tests.lab.crash", phase, when, where]) as typed:
+    with play.playing(program=dying(phase, when, where)) as typed:
         typed.process.wait(60)
         play.strike()
     assert len({host["release"] for host in play.seen("again")["hosts"].values()}) == 1

@@ -12,8 +12,8 @@ from tests.faults.case import Case
 from tests.faults.ground import Ground
 from tests.faults.history import event
 from tests.faults.test_controller import ALL
-from tests.faults.test_replay import crash
 from tests.lab import loopback
+from tests.lab.crash import dying
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
@@ -33,7 +33,7 @@ def database(fleet: Ground) -> Callable[[], int]:
 def test_killed(case: Callable[..., Case], database: Callable[[], int], when: str) -> None:
     """It goes on by itself on its host, and is not begun again."""
     play = case(f"kill -9 of fab {'in the middle of' if when == 'mid' else when} the migration", -9, struck=ALL)
-    with play.playing(program=crash(("migrate", when, "lab1"))) as typed:
+    with play.playing(program=dying("migrate", when, "lab1")) as typed:
         typed.process.wait(60)
         play.strike()
     assert database() == 1
@@ -82,7 +82,7 @@ def deployed(fleet: Ground) -> Ground:
 @pytest.mark.parametrize("number", [1, 2])
 def test_rollback_killed(case: Callable[..., Case], deployed: Ground, number: int) -> None:
     play = case(f"kill -9 of fab in the middle of the way back of host {number}", -9, struck=ALL)
-    with play.playing("rollback", program=crash(("reload", "mid", f"lab{number}"))) as typed:
+    with play.playing("rollback", program=dying("reload", "mid", f"lab{number}")) as typed:
         typed.process.wait(60)
         play.strike()
     assert len({host["release"] for host in play.seen("again")["hosts"].values()}) == 1

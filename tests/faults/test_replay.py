@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,8 +13,7 @@ from tests.faults.ground import REFS, Ground
 from tests.faults.history import event
 from tests.faults.test_controller import ALL
 from tests.lab import loopback
-from tests.lab.crash import KILLED
-from tests.lab.making import CHECKOUT
+from tests.lab.crash import dying
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
@@ -47,23 +44,17 @@ STORIES = {
 }
 
 
-def crash(at: At) -> list[str]:
-    return [sys.executable, "-m", "tests.lab.crash", *at]
-
-
 @pytest.mark.parametrize("name", STORIES)
 def test_replayed(case: Callable[..., Case], fleet: Ground, name: str) -> None:
     story = STORIES[name]
     ref = fleet.other_ref()
     other = next(each for each in REFS if each != ref)
     play = case(f"kill -9 of fab, then {name}", -9, struck=ALL, limit=120, takes_up=(story.ends,))
-    with play.playing("deploy", "--ref", ref, program=crash(story.dies)) as typed:
+    with play.playing("deploy", "--ref", ref, program=dying(*story.dies)) as typed:
         typed.process.wait(60)
         play.strike()
         for words, at in story.then:
-            command = [*crash(at), *(word.replace("OTHER", other) for word in words), "--hosts", "lab"]
-            done = subprocess.run(command, cwd=CHECKOUT, env=fleet.environment(), capture_output=True, text=True, timeout=120, check=False)
-            assert done.returncode == KILLED, done.stdout + done.stderr
+            fleet.killed(*at, *(word.replace("OTHER", other) for word in words))
     releases = {host["release"] for host in play.seen("again")["hosts"].values()}
     before = {host["release"] for host in play.seen("before")["hosts"].values()}
     assert len(releases) == 1
@@ -73,7 +64,7 @@ def test_replayed(case: Callable[..., Case], fleet: Ground, name: str) -> None:
 def test_driver_killed_and_then_fab_on_the_way_back(case: Callable[..., Case], fleet: Ground) -> None:
     """What had failed is not carried on: the hosts end on the old release."""
     play = case("kill -9 of the driver of the second host, then of fab as it takes the first one back", -9, struck=ALL, limit=120, takes_up=("abort",))
-    with play.playing(program=crash(("reload", "mid", "lab1#2"))) as typed:
+    with play.playing(program=dying("reload", "mid", "lab1#2")) as typed:
         assert play.history.wait(event("begin", "lab2"), 60, typed.since)
         for pid in fleet.commanded("lab2", b"driver.cjs"):
             loopback.kill(pid, signal.SIGKILL)

@@ -9,12 +9,9 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +23,6 @@ from tests.faults.test_balancer import CUT
 from tests.faults.test_pm2 import DIES_WITH_IT
 from tests.lab import loopback
 from tests.lab.hosts import BALANCER
-from tests.lab.making import CHECKOUT
 
 STORM, SEED, TWINS = int(os.environ.get("STORM", "12")), os.environ.get("SEED", "1"), int(os.environ.get("TWINS", "8"))
 LONG = 14.0  # seconds, about as long as a deploy of this fleet under this load takes
@@ -88,18 +84,10 @@ def test_two_at_the_same_instant(fleet: Ground) -> None:
     luck = random.Random(SEED)
     for number in range(TWINS):
         fleet.other_ref()
-        both = [begin(fleet, ref, Path(fleet.folder) / f"twin-{ref}.txt") for ref in luck.sample(("plain-cjs", "plain-v2"), 2)]
-        ends = [process.wait(120) for process in both]
-        texts = [(Path(fleet.folder) / f"twin-{ref}.txt").read_text() for ref in ("plain-cjs", "plain-v2")]
-        assert sorted(ends) == [0, 3], (number, ends, *texts)
+        both = [fleet.begin("deploy", "--ref", ref) for ref in luck.sample(REFS, len(REFS))]
+        done = [one.done() for one in both]
+        texts = [one.out for one in done]
+        assert sorted(one.code for one in done) == [0, 3], (number, *texts)
         assert fleet.locks() == []
         releases = {look.link(fleet.lab, host)["release"] for host in fleet.lab.names}
         assert len(releases) == 1, (number, releases, *texts)
-
-
-def begin(fleet: Ground, ref: str, out: Path) -> subprocess.Popen[bytes]:
-    with out.open("wb") as file:
-        return subprocess.Popen(
-            [str(Path(sys.executable).parent / "fab"), "deploy", "--ref", ref, "--hosts", "lab"], cwd=CHECKOUT, stdin=subprocess.DEVNULL,
-            stdout=file, stderr=subprocess.STDOUT, env=fleet.environment(), start_new_session=True,
-        )

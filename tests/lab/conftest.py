@@ -18,7 +18,9 @@ import pytest
 
 from tests import load
 from tests.lab import loopback, system
+from tests.lab.crash import KILLED, dying
 from tests.lab.fleet import Lab
+from tests.lab.making import CHECKOUT
 from tests.lab.repo import RELEASES
 
 # A shell that starts us in the background has us ignore Ctrl-C, and what we start would inherit that.
@@ -117,6 +119,15 @@ class Site:
     def begin(self, *words: str) -> Running:
         """Start a command on the whole fleet."""
         return Running(self.command("fab", words, "lab"), self.environment())
+
+    def killed(self, phase: str, when: str, where: str, *words: str) -> None:
+        """Run one command on the whole fleet that is killed with -9 at this boundary (crash.py)."""
+        done = subprocess.run(
+            [*dying(phase, when, where), *words, "--hosts", "lab"], cwd=CHECKOUT, env=self.environment(), capture_output=True, text=True,
+            timeout=120, check=False,
+        )
+        print(done.stdout)
+        assert done.returncode == KILLED, done.stdout + done.stderr
 
     def command(self, tool: str, words: tuple[str, ...], hosts: str | None) -> list[str]:
         return [str(Path(sys.executable).parent / tool), *words, *(["--hosts", hosts] if hosts else [])]

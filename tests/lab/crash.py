@@ -20,6 +20,11 @@ from fabfile.fleet import Fleet
 KILLED = -signal.SIGKILL
 
 
+def dying(phase: str, when: str, where: str) -> list[str]:
+    """Name the program that is fab until it comes there."""
+    return [sys.executable, "-m", "tests.lab.crash", phase, when, where]
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -29,7 +34,7 @@ def main(phase: str, when: str, where: str, *words: str) -> None:
     host, _, turn = where.partition("#")
     turns = itertools.count(1)
 
-    def dying(self: Fleet, at: str, name: str, steps: Any) -> Any:
+    def dies(self: Fleet, at: str, name: str, steps: Any) -> Any:
         if (at, name) != (phase, host) or next(turns) != int(turn or 1):
             return run(self, at, name, steps)
         if when == "before":
@@ -47,7 +52,7 @@ def main(phase: str, when: str, where: str, *words: str) -> None:
                 die()
         return listen
 
-    Fleet.run = dying  # type: ignore[method-assign]
+    Fleet.run = dies  # type: ignore[method-assign]
     program.run(["fab", *words])
 
 

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 
 from tests.lab.conftest import Site
-from tests.lab.crash import KILLED
-from tests.lab.making import CHECKOUT
 from tests.lab.test_deploy import links, lost_nothing, untouched
 
 pytestmark = pytest.mark.lab
 
 
-def killed(site: Site, phase: str, when: str, host: str, *words: str) -> None:
-    """Type a command that is killed with -9 at this boundary."""
-    command = [sys.executable, "-m", "tests.lab.crash", phase, when, host, *words, "--hosts", "lab"]
-    done = subprocess.run(command, cwd=CHECKOUT, env=site.environment(), capture_output=True, text=True, timeout=120, check=False)
-    print(done.stdout)
-    assert done.returncode == KILLED, done.stderr
-
-
 def test_a_rolling_reload_whose_deployer_was_killed_is_resumed(site: Site) -> None:
     before = links(site)
     with site.load() as tally:
-        killed(site, "reload", "mid", "lab2", "rolling")
+        site.killed("reload", "mid", "lab2", "rolling")
         status, other = site.fab("status"), site.fab("rollback")
         pids = set(site.lab.pids("lab1"))
         resumed = site.fab("resume")
@@ -57,7 +45,7 @@ def test_a_change_whose_deployer_was_killed_is_taken_back(site: Site) -> None:
     before = links(site)
     other = another(site, before)
     with site.load() as tally:
-        killed(site, "restore", "before", "balancer lablb", "reload", "--to", other)
+        site.killed("restore", "before", "balancer lablb", "reload", "--to", other)
         assert site.link("lab1") == other
         aborted = site.fab("abort")
     lost_nothing(tally)
@@ -69,7 +57,7 @@ def test_a_change_whose_deployer_was_killed_is_taken_back(site: Site) -> None:
 def test_the_same_command_again_finishes_it(site: Site) -> None:
     before = links(site)
     with site.load() as tally:
-        killed(site, "reload", "mid", "lab2", "rolling")
+        site.killed("reload", "mid", "lab2", "rolling")
         again = site.fab("rolling")
     lost_nothing(tally)
     assert (again.code, "it was about the same: it is finished" in again.out) == (0, True), again.out
@@ -80,7 +68,7 @@ def test_the_same_command_again_finishes_it(site: Site) -> None:
 
 def test_what_died_in_the_build_is_simply_followed_by_the_next(site: Site) -> None:
     before = links(site)
-    killed(site, "claim", "after", "lab2", "rolling")
+    site.killed("claim", "after", "lab2", "rolling")
     done = site.fab("rolling")
     assert done.code == 0, done.out
     assert "which died with nothing in hand" in done.out

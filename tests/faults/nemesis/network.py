@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.faults.wire import Wire
 from tests.lab import namespaces, texts
 from tests.lab.fleet import Lab
+from tests.lab.hosts import Host
 
 
 @contextlib.contextmanager
@@ -69,13 +70,7 @@ def through(lab: Lab, host: str, folder: Path) -> Iterator[tuple[Wire, Path]]:
     """Lay a wire to a host's sshd; give it with the ssh config that leads through it."""
     target = lab.host(host)
     with Wire((target.address, target.ssh_port)) as wire:
-        key = (target.folder / "hostkey.pub").read_text()
-        known = folder / "known_hosts"
-        known.write_text(lab.known_hosts.read_text() + texts.known_host("127.0.0.1", wire.port, key))
-        config = folder / "ssh_config"
-        # The first entry that matches wins.
-        config.write_text(f"Host {host}\n  HostName 127.0.0.1\n  Port {wire.port}\n\n" + lab.ssh_config.read_text().replace(str(lab.known_hosts), str(known)))
-        yield wire, config
+        yield wire, leading(lab, target, wire, folder, f"Host {host}\n  HostName 127.0.0.1\n  Port {wire.port}\n\n")
 
 
 @contextlib.contextmanager
@@ -83,9 +78,14 @@ def jump(lab: Lab, folder: Path) -> Iterator[tuple[Wire, Path]]:
     """Put one jump host before all hosts, at the end of a wire; give the wire with the ssh config that leads through both."""
     target = lab.balancer  # its sshd is the jump host's too
     with Wire((target.address, target.ssh_port)) as wire:
-        known = folder / "known_hosts"
-        known.write_text(lab.known_hosts.read_text() + texts.known_host("127.0.0.1", wire.port, (target.folder / "hostkey.pub").read_text()))
         hop = texts.ssh_config([("jump", "127.0.0.1", wire.port)], user="root", folder=lab.dir)
-        config = folder / "ssh_config"
-        config.write_text((f"Host lab*\n  ProxyJump jump\n\n{hop}" + lab.ssh_config.read_text()).replace(str(lab.known_hosts), str(known)))
-        yield wire, config
+        yield wire, leading(lab, target, wire, folder, f"Host lab*\n  ProxyJump jump\n\n{hop}")
+
+
+def leading(lab: Lab, target: Host, wire: Wire, folder: Path, first: str) -> Path:
+    """Write the ssh config that begins with these entries, the first that matches wins, and knows the key at the end of the wire."""
+    known = folder / "known_hosts"
+    known.write_text(lab.known_hosts.read_text() + texts.known_host("127.0.0.1", wire.port, (target.folder / "hostkey.pub").read_text()))
+    config = folder / "ssh_config"
+    config.write_text((first + lab.ssh_config.read_text()).replace(str(lab.known_hosts), str(known)))
+    return config
