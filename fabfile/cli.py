@@ -15,11 +15,11 @@ import invoke
 from .errors import Interrupted, LockHeld, UsageError
 
 if TYPE_CHECKING:
-    from .look import Look
+    from .inventory.values import Targets
+    from .look.view import Look
     from .plan import Options
-    from .recovery import Left
-    from .rollout import Rollout
-    from .values import Targets
+    from .run.recovery import Left
+    from .run.rollout import Rollout
 
 # A required positional would swallow the next token (`fab reload --help` would reload a host called "--help"), and an
 # automatic -h for --hosts would hide help.
@@ -74,7 +74,7 @@ def _core_hosts() -> str:
 
 def targets(hosts: str) -> Targets:
     """Read hosts.yaml and select; contact nobody."""
-    from . import inventory
+    from .inventory import loading as inventory
 
     return inventory.load(inventory.find(Path.cwd())).select(hosts)
 
@@ -94,7 +94,7 @@ def look(c: Any, hosts: str) -> Iterator[Look | None]:
     if not named:
         yield None
         return
-    from .look import Look
+    from .look.view import Look
 
     with _tells_interrupt():
         view = Look(targets(named), print)
@@ -142,7 +142,7 @@ def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: boo
         yield None
         return
     from . import plan
-    from .runner import running
+    from .run.runner import running
 
     chosen = targets(named)
     plan.refuse_downtime(chosen.fleet, options.allow_downtime)
@@ -172,7 +172,7 @@ def _put_right(chosen: Targets, options: Options, commit: str, verbose: bool, he
 
     Raise what held us up where neither is meant: only a person knows what is to become of that run.
     """
-    from . import recovery
+    from .run import recovery
 
     with _tells_interrupt():
         try:
@@ -196,7 +196,7 @@ def take_up(c: Any, hosts: str, verb: str, *, yes: bool = False, verbose: bool =
     if not named:
         yield None
         return
-    from . import recovery
+    from .run import recovery
 
     chosen = targets(named)
     confirm(chosen, yes)
@@ -208,14 +208,14 @@ def take_up(c: Any, hosts: str, verb: str, *, yes: bool = False, verbose: bool =
 
 def _instead_of(left: Left, chosen: Targets, verb: str, verbose: bool) -> AbstractContextManager[Rollout]:
     """Give the run that takes the place of a dead one, with that one's own flags and commit."""
-    from .runner import running
+    from .run.runner import running
 
     return running(chosen, left.options(verb), str(left.owner.get("commit", "")), verbose, resumes=left.runs)
 
 
 def _patience(wait: str) -> float:
     """Read --wait, in seconds; none is 0."""
-    from . import words
+    from .inventory import words
 
     try:
         return words.duration(wait) if wait else 0.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .inventory.values import Host, Process
 from .plan import Facts
-from .values import Host, Process
 
 NOTHING: Facts = {"daemon": {}, "version": "", "processes": [], "saved": []}  # of a host that can't be read
 RECENT = 600_000  # ms; a worker that died longer ago and has stood since is no news

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 from .commands import balancer, journal, lock, node, pm2, releases
 from .commands.shell import SILENT, Shell, Step, script
 from .errors import PreflightFailed, UsageError
+from .inventory.values import Balancer, Ssh
 from .transport import Gateways, Line, Outcome, Unreachable
-from .values import Balancer, Ssh
 
 LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, node, journal, balancer))
 NOT_SENT = 255  # what ssh itself exits with

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import PlanRefused
+from .inventory.values import App, Group, Host, Process
 from .ownership import LEASE
-from .values import App, Group, Host, Process
 
 Facts = Mapping[str, Any]  # one host's event `facts`: see runtime/truth.cjs
 

@@ -17,7 +17,7 @@ def resume(c: Any, hosts: str = "", yes: bool = False, verbose: bool = False) ->
     """
     with cli.take_up(c, hosts, "resume", yes=yes, verbose=verbose) as found:
         if found:
-            from . import recovery
+            from .run import recovery
 
             recovery.resume(*found)
 
@@ -27,6 +27,6 @@ def abort(c: Any, hosts: str = "", yes: bool = False, verbose: bool = False) -> 
     """Take back a run whose deployer died: every host serves what it served before. The database is not touched."""
     with cli.take_up(c, hosts, "abort", yes=yes, verbose=verbose) as found:
         if found:
-            from . import recovery
+            from .run import recovery
 
             recovery.abort(*found)

@@ -29,7 +29,7 @@ import paramiko
 
 from . import knownhosts
 from .commands.shell import Shell
-from .values import Ssh
+from .inventory.values import Ssh
 
 CONNECT_TIMEOUT = 15.0    # seconds, for TCP, banner and login each
 PULSE = 10.0              # seconds between two requests for a sign of life

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fabfile import drift
-from fabfile.values import App, Host, Process, Ssh
+from fabfile.inventory.values import App, Host, Process, Ssh
 
 HOST = Host("web1", Ssh("web1"), App("shop", "repo", "/srv/shop", (Process("shop", "dist/main.js", 2, 3000),)), "web1")
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile import words
 from fabfile.errors import InventoryError, UsageError
-from fabfile.inventory import Inventory, find, load, parse
-from fabfile.values import App, Balancer, Health, Process, Ssh, Update
-from fabfile.yamltext import BREAK
+from fabfile.inventory import words
+from fabfile.inventory.loading import Inventory, find, load, parse
+from fabfile.inventory.values import App, Balancer, Health, Process, Ssh, Update
+from fabfile.inventory.yamltext import BREAK
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "hosts.yaml"

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from fabfile import lease
 from fabfile.errors import LockLost
+from fabfile.inventory.values import App, Host, Ssh
+from fabfile.run import lease
 from fabfile.transport import Outcome
-from fabfile.values import App, Host, Ssh
 
 HOST = Host("web1", Ssh("web1"), App("shop", "repo", "/srv/shop", ()), "web1")
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from fabfile import plan
 from fabfile.errors import PlanRefused
+from fabfile.inventory.values import App, Balancer, Group, Health, Host, Process, Ssh, Update
 from fabfile.plan import Options
-from fabfile.values import App, Balancer, Group, Health, Host, Process, Ssh, Update
 
 DOCS = Path(__file__).parent.parent / "docs" / "on-the-host.md"
 LB = Balancer("haproxy", "lb", "/run/haproxy.sock", "api")

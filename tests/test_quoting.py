@@ -247,7 +247,7 @@ def test_no_raw_text_reaches_a_host():
 
 def test_nobody_talks_the_type_checker_out_of_it():
     """The rule leans on the type Shell; what a comment switches off, no reader of the tree sees."""
-    for name in (*(f"commands/{room}.py" for room in ROOM), "fleet.py", "transport.py", "rollout.py", "waves.py", "look.py"):
+    for name in (*(f"commands/{room}.py" for room in ROOM), "fleet.py", "transport.py", "run/rollout.py", "run/waves.py", "look/view.py"):
         assert not re.search(r"type: ignore(?!\[no-any-return\])", (ROOMS / name).read_text()), name
 
 
@@ -349,7 +349,7 @@ cmd("x").run(name)
 
 
 @pytest.mark.parametrize("text", [text.replace(r"\n", "\n") for text in OUTSIDE.strip().splitlines()])
-@pytest.mark.parametrize("name", ["rollout.py", "new.py"])
+@pytest.mark.parametrize("name", ["run/rollout.py", "new.py"])
 def test_the_rule_finds_what_a_newcomer_writes(name, text):
     assert offences(name, ast.parse(text))
 
@@ -371,7 +371,7 @@ def test_the_rule_knows_each_place(name, text):
     'Step("x", releases.prune(root, names))', 'Step(name, softly(journal.append(root, record)))', 'self.fleet.run("x", host, [step])',
 ])
 def test_the_rule_lets_what_is_right_pass(text):
-    assert offences("rollout.py", ast.parse(text)) == []
+    assert offences("run/rollout.py", ast.parse(text)) == []
 
 
 def test_a_step_asks_for_shell_text():

@@ -22,8 +22,8 @@ import pytest
 from fabfile.commands.shell import Shell, Step, cmd, script
 from fabfile.errors import PreflightFailed, UsageError
 from fabfile.fleet import Fleet
+from fabfile.inventory.values import Ssh
 from fabfile.transport import Gateways, Line, Outcome, Unreachable
-from fabfile.values import Ssh
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = pytest.mark.skipif(not SSHD, reason="sshd is not installed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..values import Balancer
+from ..inventory.values import Balancer
 from .shell import Shell, call, cmd, path
 
 # Column numbers of `show stat` (HAProxy management guide, 9.1): 1 pxname, 2 svname, 5 scur, 18 status.

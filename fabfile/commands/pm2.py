@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ..values import Process
+from ..inventory.values import Process
 from .shell import Shell, call, cmd, path
 
 RUNTIME = Path(__file__).parent.parent / "runtime"

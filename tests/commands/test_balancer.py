@@ -16,7 +16,7 @@ import pytest
 
 from fabfile.commands import balancer
 from fabfile.commands.shell import Step, cmd
-from fabfile.values import Balancer
+from fabfile.inventory.values import Balancer
 
 pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is not installed")
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from fabfile.commands.shell import Shell, Step, script
 from fabfile.fleet import LIBRARY
-from fabfile.values import Balancer, Process
+from fabfile.inventory.values import Balancer, Process
 
 COMMANDS = Path(__file__).parent.parent.parent / "fabfile/commands"
 ROOMS = [importlib.import_module(f"fabfile.commands.{file.stem}") for file in sorted(COMMANDS.glob("*.py")) if file.stem not in ("__init__", "shell")]

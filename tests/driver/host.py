@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from fabfile import plan
-from fabfile.values import App, Group, Health, Process, Ssh, Update
-from fabfile.values import Host as Named
+from fabfile.inventory.values import App, Group, Health, Process, Ssh, Update
+from fabfile.inventory.values import Host as Named
 from tests import load
 from tests.gate.conftest import MINIMAL_ENV, Pm2, alive, children, eventually
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from fabfile import cli, fleet, lease, ownership, probe, runner, waves
-from fabfile.rollout import Rollout
-from fabfile.signals import Stop
+from fabfile import cli, fleet, ownership, probe
+from fabfile.run import lease, runner, waves
+from fabfile.run.rollout import Rollout
+from fabfile.run.signals import Stop
 from tests.model import turns
 from tests.model.turns import Killed, Pool, Turnstile
 from tests.model.world import Command, Line, World

@@ -18,11 +18,11 @@ from typing import Any
 from fabfile import plan
 from fabfile.commands.shell import Step
 from fabfile.errors import GaplessError
+from fabfile.inventory.values import App, Balancer, Group, Host, Process, Ssh, Targets, Update
 from fabfile.ownership import BEAT, LEASE
-from fabfile.rollout import Rollout
-from fabfile.signals import Stop
+from fabfile.run.rollout import Rollout
+from fabfile.run.signals import Stop
 from fabfile.transport import Outcome, Unreachable
-from fabfile.values import App, Balancer, Group, Host, Process, Ssh, Targets, Update
 from tests.model.hosts import Doing, Failed, Front, Release, Work, Worker
 from tests.model.hosts import Host as ModelHost
 from tests.model.turns import Killed, Pool, Task, Turns

@@ -16,17 +16,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict
 from typing import Any
 
-from . import ownership, plan
+from .. import ownership, plan
+from ..commands import journal, lock, node, pm2, releases
+from ..commands.shell import Step, softly
+from ..drift import drifted
+from ..errors import PreflightFailed, RunFailed, Unsettled, UsageError
+from ..fleet import NOT_SENT, Emit, Fleet
+from ..inventory.values import Host, Targets
+from ..plan import Facts, Options
+from ..transport import Outcome
 from .claim import Claim
-from .commands import journal, lock, node, pm2, releases
-from .commands.shell import Step, softly
-from .drift import drifted
-from .errors import PreflightFailed, RunFailed, Unsettled, UsageError
-from .fleet import NOT_SENT, Emit, Fleet
 from .lease import Lease
-from .plan import Facts, Options
-from .transport import Outcome
-from .values import Host, Targets
 from .waves import Waves
 
 FINISH_PATIENCE = 10.0  # seconds in which a host that refuses us may let us in again: what is not unlocked stays locked

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from .errors import InventoryError
+from ..errors import InventoryError
 from .words import shown, veiled
 
 MOST_BYTES = 1 << 20

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .errors import InventoryError, UsageError
+from ..errors import InventoryError, UsageError
 from .reading import Reader
 from .values import App, Balancer, Composed, Group, Health, Host, Process, Ssh, Targets, Update
 from .words import shown, suggestion

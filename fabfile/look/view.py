@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from . import ownership
-from .claim import held_by
-from .commands import balancer, lock, node, pm2
-from .commands.shell import Step
-from .drift import NOTHING, drifted, healthy, linked, notes, pinned, running
-from .errors import RunFailed, Unsettled, UsageError
-from .fleet import Fleet
-from .report.summary import table
-from .transport import Outcome
-from .values import Group, Host, Targets
+from .. import ownership
+from ..commands import balancer, lock, node, pm2
+from ..commands.shell import Step
+from ..drift import NOTHING, drifted, healthy, linked, notes, pinned, running
+from ..errors import RunFailed, Unsettled, UsageError
+from ..fleet import Fleet
+from ..inventory.values import Group, Host, Targets
+from ..report.summary import table
+from ..run.claim import held_by
+from ..transport import Outcome
 
 
 class Look:

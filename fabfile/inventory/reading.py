@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import keys, words
-from .schema import Bad, fields, mapping, only, overlay, record, respelled, scalar
+from .kinds import Bad, fields, mapping, only, overlay, record, respelled, scalar
 from .values import App, Balancer, Composed, Group, Host, Process, Ssh, Update
 from .words import shown, suggestion
 from .yamltext import Findings, Mapping, Mark, Node, Scalar

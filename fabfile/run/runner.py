@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .errors import GaplessError, Interrupted, LockHeld, LockLost, Unsettled, UsageError
-from .plan import Options
-from .prober import BASELINE, Prober, Rate, Report, Target
-from .report import summary
-from .report.plain import Plain
+from ..errors import GaplessError, Interrupted, LockHeld, LockLost, Unsettled, UsageError
+from ..inventory.values import Targets
+from ..plan import Options
+from ..prober import BASELINE, Prober, Rate, Report, Target
+from ..report import summary
+from ..report.plain import Plain
 from .rollout import Rollout, new_id
 from .signals import Stop, stopped_by
-from .values import Targets
 
 RETRY = 3.0  # seconds between two looks at a lock that is waited for
 AFTERMATH = 2.0  # seconds to go on counting after the last host: a loss may show late

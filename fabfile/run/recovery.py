@@ -6,17 +6,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import ownership
+from .. import ownership
+from ..commands import lock, node
+from ..commands.shell import Step
+from ..drift import drifted, sound
+from ..errors import LockHeld, RunFailed, Unsettled, UsageError
+from ..fleet import Fleet
+from ..inventory.values import Targets
+from ..plan import Facts, Options
+from ..transport import Outcome
 from .claim import held_by
-from .commands import lock, node
-from .commands.shell import Step
-from .drift import drifted, sound
-from .errors import LockHeld, RunFailed, Unsettled, UsageError
-from .fleet import Fleet
-from .plan import Facts, Options
 from .rollout import Rollout
-from .transport import Outcome
-from .values import Targets
 from .waves import Reloaded
 
 Past = Mapping[str, Any]  # event `past`: began and ended (events of the driver, or None), working

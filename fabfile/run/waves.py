@@ -11,16 +11,16 @@ import threading
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from . import plan, probe
-from .commands import balancer, lock, node
-from .commands.shell import Step
-from .drift import sound
-from .errors import LockLost, RunFailed, Unsettled
-from .fleet import Fleet
+from .. import plan, probe
+from ..commands import balancer, lock, node
+from ..commands.shell import Step
+from ..drift import sound
+from ..errors import LockLost, RunFailed, Unsettled
+from ..fleet import Fleet
+from ..inventory.values import Balancer, Group, Host, Targets
+from ..plan import Facts, Options
+from ..transport import Outcome
 from .lease import Lease
-from .plan import Facts, Options
-from .transport import Outcome
-from .values import Balancer, Group, Host, Targets
 
 PROBE_LIMIT = 15.0  # seconds until the new release must have answered through the balancer
 

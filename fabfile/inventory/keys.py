@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import words
-from .schema import Bad, Spec, each, is_none, items, many, mapping, optional, record, scalar, table
+from .kinds import Bad, Spec, each, is_none, items, many, mapping, optional, record, scalar, table
 from .values import Health, Process
 from .yamltext import Node, Scalar
 

@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Iterable
 
-from .commands import balancer, lock
-from .commands.shell import Step
-from .errors import LockLost
-from .fleet import Fleet
-from .ownership import BEAT, LEASE
-from .values import Host
+from ..commands import balancer, lock
+from ..commands.shell import Step
+from ..errors import LockLost
+from ..fleet import Fleet
+from ..inventory.values import Host
+from ..ownership import BEAT, LEASE
 
 
 def _clock() -> float:

@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import ownership, plan
-from .commands import lock, node, pm2, releases
-from .commands.shell import Step
-from .errors import LockHeld, PreflightFailed
-from .fleet import Fleet
-from .plan import Facts, Options
-from .transport import Outcome
-from .values import Targets
+from .. import ownership, plan
+from ..commands import lock, node, pm2, releases
+from ..commands.shell import Step
+from ..errors import LockHeld, PreflightFailed
+from ..fleet import Fleet
+from ..inventory.values import Targets
+from ..plan import Facts, Options
+from ..transport import Outcome
 
 
 class Claim:

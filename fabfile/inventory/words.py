@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address
 
-from . import knownhosts
+from .. import knownhosts
 
 DAY = 86400.0
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

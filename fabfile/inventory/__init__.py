@@ -1,0 +1,1 @@
+"""hosts.yaml: what it may say, and the values that it stands for."""

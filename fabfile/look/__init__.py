@@ -1,0 +1,1 @@
+"""The fleet as it is: looked at, asked, touched by hand."""

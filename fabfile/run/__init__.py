@@ -1,0 +1,1 @@
+"""One run: its phases, its locks, its ends, and what a dead one left."""
