@@ -4,35 +4,72 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from dataclasses import fields
+from functools import partial, wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import invoke
 
 from .errors import Interrupted, LockHeld, UsageError
+from .how import How, Seen
 
 if TYPE_CHECKING:
     from .inventory.values import Targets
     from .look.view import Look
     from .plan import Options
+    from .report.page import Page
     from .run.recovery import Left
     from .run.rollout import Rollout
-
-# A required positional would swallow the next token (`fab reload --help` would reload a host called "--help"), and an
-# automatic -h for --hosts would hide help.
-task = partial(invoke.task, positional=[], auto_shortflags=False)
 
 HOSTS = "groups and hosts from hosts.yaml, comma separated; !x leaves x out"
 REF = "branch, tag or commit; default: app.ref"
 DOWNTIME = "accept lost requests where they can't be kept (fork mode, first adoption)"
-VERBOSE = "print every step"
-WAIT = "wait so long for a lock that is held: 90s, 10m"
-YES = "go on without asking, for a group that is protected"
+WIDTH = "hosts of a group reloaded together: N or N%"
+FORMAT = "plain, live or json; default: live on a terminal, else plain"
+HELP = {
+    "hosts": HOSTS, "yes": "go on without asking, for a group that is protected", "wait": "wait so long for a lock that is held: 90s, 10m",
+    "verbose": "print every step", "format": FORMAT,
+}
 
 _done: list[str] = []  # hosts of fab's -H that the running verb has dealt with already, see `selector`
+
+
+def task(body: Callable[..., None], help: Mapping[str, str]) -> Any:
+    """
+    Make a task of a function whose every parameter after the context has a default.
+
+    A required positional would swallow the next token (`fab reload --help` would reload a host called "--help"), and an
+    automatic -h for --hosts would hide help.
+    """
+    return invoke.task(body, positional=[], auto_shortflags=False, help=dict(help))
+
+
+def writes(**help: str) -> Callable[[Callable[..., None]], Any]:
+    """Make a verb of a function (context, How, own flags): it gets the flags of every command that writes, and words for its own."""
+    return partial(_with_shared, How, help)
+
+
+def looks(**help: str) -> Callable[[Callable[..., None]], Any]:
+    """Make a verb of a function (context, Seen, own flags): it gets the flags of every command that only looks."""
+    return partial(_with_shared, Seen, help)
+
+
+def _with_shared(shared: type[How] | type[Seen], help: Mapping[str, str], body: Callable[..., None]) -> Any:
+    """Give a verb the shared flags beside its own, in its signature too: Invoke reads flags from there."""
+    common = {one.name: one.default for one in fields(shared)}
+
+    @wraps(body)
+    def verb(c: Any, **flags: Any) -> None:
+        body(c, shared(**{name: flags.pop(name, default) for name, default in common.items()}), **flags)
+
+    context, _, *own = signature(body).parameters.values()
+    mine = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default) for name, default in common.items()]
+    verb.__signature__ = Signature([context, mine[0], *own, *mine[1:]])  # type: ignore[attr-defined]
+    return task(verb, {**{name: HELP[name] for name in common}, **{name.replace("_", "-"): text for name, text in help.items()}})
 
 
 def selector(c: Any, hosts: str) -> str:
@@ -88,16 +125,18 @@ def widths(text: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def look(c: Any, hosts: str) -> Iterator[Look | None]:
+def look(c: Any, seen: Seen) -> Iterator[Look | None]:
     """Open the fleet to look at it; takes no lock."""
-    named = selector(c, hosts)
+    named = selector(c, seen.hosts)
     if not named:
         yield None
         return
     from .look.view import Look
+    from .report.page import Page
 
-    with _tells_interrupt():
-        view = Look(targets(named), print)
+    page = Page(seen.format)
+    with _tells_interrupt(), page.ended():
+        view = Look(targets(named), page)
         try:
             yield view
         finally:
@@ -129,44 +168,51 @@ def confirm(chosen: Targets, yes: bool) -> None:
 
 
 @contextmanager
-def run(c: Any, hosts: str, options: Options, *, yes: bool = False, verbose: bool = False, wait: str = "",
-        source: bool = False) -> Iterator[Rollout | None]:
+def run(c: Any, how: How, options: Options, *, source: bool = False) -> Iterator[Rollout | None]:
     """
     Claim the hosts, hand the rollout to the verb, finish and report, whatever happens in between.
 
     What a dead run left in hand is put right first. Yields None when nothing is left to do: that run was about
     the same, or fab calls the verb again for a host that the first call has dealt with.
     """
-    named = selector(c, hosts)
+    named = selector(c, how.hosts)
     if not named:
         yield None
         return
+    from .report.page import Page
+
+    page = Page(how.format)
+    with page.refused():
+        yield from _run(named, how, options, source, page)
+
+
+def _run(named: str, how: How, options: Options, source: bool, page: Page) -> Iterator[Rollout | None]:
     from . import plan
     from .run.runner import running
 
     chosen = targets(named)
     plan.refuse_downtime(chosen.fleet, options.allow_downtime)
-    patience = _patience(wait)
+    patience = _patience(how.wait)
     commit = _commit(chosen, options) if source else ""
-    confirm(chosen, yes)
+    confirm(chosen, how.yes)
     claimed = False
     try:
-        with running(chosen, options, commit, verbose, patience=patience) as rollout:
+        with running(chosen, options, commit, how, patience=patience) as rollout:
             claimed = True
             yield rollout
         return
     except LockHeld as held:
         if claimed or not held.gone:
             raise
-        finished = _put_right(chosen, options, commit, verbose, held)
+        finished = _put_right(chosen, options, commit, how, held, page)
     if finished:
         yield None
         return
-    with running(chosen, options, commit, verbose, patience=patience) as rollout:
+    with running(chosen, options, commit, how, patience=patience) as rollout:
         yield rollout
 
 
-def _put_right(chosen: Targets, options: Options, commit: str, verbose: bool, held: LockHeld) -> bool:
+def _put_right(chosen: Targets, options: Options, commit: str, how: How, held: LockHeld, page: Page) -> bool:
     """
     Finish what a dead run left if it was about the same (True); before another deploy take it back.
 
@@ -176,41 +222,44 @@ def _put_right(chosen: Targets, options: Options, commit: str, verbose: bool, he
 
     with _tells_interrupt():
         try:
-            left = recovery.find(chosen, print)
+            left = recovery.find(chosen, page.say)
         except UsageError as err:
             raise LockHeld(f"{held.message}\n{err.message}") from None
     same = left.same(options, commit, [host.name for host in chosen.hosts])
     if not same and options.verb != "deploy":
         raise held
-    print(f"{str(held.message).splitlines()[0]}\n{'it was about the same: it is finished' if same else 'it is taken back first'}")
+    page.say(f"{str(held.message).splitlines()[0]}\n{'it was about the same: it is finished' if same else 'it is taken back first'}")
     verb, carry_out = ("resume", recovery.resume) if same else ("abort", recovery.take_back)
-    with _instead_of(left, chosen, verb, verbose) as rollout:
+    with _instead_of(left, chosen, verb, how) as rollout:
         carry_out(rollout, left)
     return same
 
 
 @contextmanager
-def take_up(c: Any, hosts: str, verb: str, *, yes: bool = False, verbose: bool = False) -> Iterator[tuple[Rollout, Left] | None]:
+def take_up(c: Any, how: How, verb: str) -> Iterator[tuple[Rollout, Left] | None]:
     """Find the dead run that holds these hosts, take its place, and hand both to the verb."""
-    named = selector(c, hosts)
+    named = selector(c, how.hosts)
     if not named:
         yield None
         return
+    from .report.page import Page
     from .run import recovery
 
-    chosen = targets(named)
-    confirm(chosen, yes)
-    with _tells_interrupt():
-        left = recovery.find(chosen, print)
-    with _instead_of(left, chosen, verb, verbose) as rollout:
-        yield rollout, left
+    page = Page(how.format)
+    with page.refused():
+        chosen = targets(named)
+        confirm(chosen, how.yes)
+        with _tells_interrupt():
+            left = recovery.find(chosen, page.say)
+        with _instead_of(left, chosen, verb, how) as rollout:
+            yield rollout, left
 
 
-def _instead_of(left: Left, chosen: Targets, verb: str, verbose: bool) -> AbstractContextManager[Rollout]:
+def _instead_of(left: Left, chosen: Targets, verb: str, how: How) -> AbstractContextManager[Rollout]:
     """Give the run that takes the place of a dead one, with that one's own flags and commit."""
     from .run.runner import running
 
-    return running(chosen, left.options(verb), str(left.owner.get("commit", "")), verbose, resumes=left.runs)
+    return running(chosen, left.options(verb), str(left.owner.get("commit", "")), how, resumes=left.runs)
 
 
 def _patience(wait: str) -> float:

@@ -29,6 +29,7 @@ class GaplessError(Exit):
     """End the run with one message on stderr and this class's exit code."""
 
     exit_code = 1
+    told = False  # to programs, in a summary; fab tells people
 
     def __init__(self, message: str, code: int | None = None) -> None:
         super().__init__(safe(message), code=code or self.exit_code)

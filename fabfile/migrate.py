@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from . import cli
-from .cli import task
 from .errors import UsageError
+from .how import How
 from .plan import Options
 
 
-@task(help={"hosts": cli.HOSTS, "release": "which release's migration; default: the newest that is built",
-            "again": "begin it once more, though it was begun before",
-            "resolved": "say how one ended whose outcome is unknown: done or failed",
-            "yes": cli.YES, "wait": cli.WAIT, "verbose": cli.VERBOSE})
-def migrate(c: Any, hosts: str = "", release: str = "", again: bool = False, resolved: str = "", yes: bool = False, wait: str = "",
-            verbose: bool = False) -> None:
+@cli.writes(release="which release's migration; default: the newest that is built", again="begin it once more, though it was begun before",
+            resolved="say how one ended whose outcome is unknown: done or failed")
+def migrate(c: Any, how: How, release: str = "", again: bool = False, resolved: str = "") -> None:
     """
     Run the migration of a built release, once.
 
@@ -24,7 +21,7 @@ def migrate(c: Any, hosts: str = "", release: str = "", again: bool = False, res
     """
     if resolved not in ("", "done", "failed"):
         raise UsageError(f"--resolved {resolved}: say done or failed")
-    with cli.run(c, hosts, Options("migrate", to=release), yes=yes, wait=wait, verbose=verbose) as rollout:
+    with cli.run(c, how, Options("migrate", to=release)) as rollout:
         if rollout and resolved:
             rollout.resolve_migration(resolved)
         elif rollout:

@@ -5,27 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from . import cli
-from .cli import task
+from .how import How
 
 
-@task(help={"hosts": cli.HOSTS, "yes": cli.YES, "verbose": cli.VERBOSE})
-def resume(c: Any, hosts: str = "", yes: bool = False, verbose: bool = False) -> None:
+@cli.writes()
+def resume(c: Any, how: How) -> None:
     """
     Finish a run whose deployer died, from this machine or another.
 
     What it had done is read back from the hosts, and not done again; a migration that may have run is never run twice.
     """
-    with cli.take_up(c, hosts, "resume", yes=yes, verbose=verbose) as found:
+    with cli.take_up(c, how, "resume") as found:
         if found:
             from .run import recovery
 
             recovery.resume(*found)
 
 
-@task(help={"hosts": cli.HOSTS, "yes": cli.YES, "verbose": cli.VERBOSE})
-def abort(c: Any, hosts: str = "", yes: bool = False, verbose: bool = False) -> None:
-    """Take back a run whose deployer died: every host serves what it served before. The database is not touched."""
-    with cli.take_up(c, hosts, "abort", yes=yes, verbose=verbose) as found:
+@cli.writes()
+def abort(c: Any, how: How) -> None:
+    """
+    Take back a run whose deployer died.
+
+    Every host serves what it served before it. The database is not touched.
+    """
+    with cli.take_up(c, how, "abort") as found:
         if found:
             from .run import recovery
 

@@ -113,7 +113,7 @@ class Line:
         return self.connection.host if self.connection else _config(self.ssh).hostname
 
     def run(self, text: Shell, mark: str, heard: Callable[[dict[str, Any]], None]) -> Outcome:
-        """Send a script to `sh -s`; call `heard` for each event as it comes; block until the end, without polling."""
+        """Send a script to `sh -s`; call `heard` for each event and each other `line` as it comes; block until the end, without polling."""
         if self.connection is None:
             raise RuntimeError(f"{self.name}: run before open")
         begun = time.monotonic()
@@ -162,6 +162,7 @@ class Line:
                     heard(event)
                 elif line.strip():
                     tail.append(line)
+                    heard({"event": "line", "text": line})
             outcome.tail = list(tail)
             channel.status_event.wait(self.timeout)
             outcome.code = channel.exit_status if channel.exit_status >= 0 else None

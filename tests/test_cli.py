@@ -216,8 +216,8 @@ def test_a_good_command_does_contact_the_hosts(desk):
 
 def runs(desk: Desk) -> list[str]:
     """Give the selectors that runs claimed, from their logs."""
-    files = sorted((desk.place / ".local/state/gapless").glob("*.log"))
-    return [json.loads(file.read_text().splitlines()[0])["phase"] for file in files]
+    files = sorted((desk.place / ".local/state/gapless").glob("*/run.jsonl"))
+    return [json.loads(file.read_text().splitlines()[0])["selector"] for file in files]
 
 
 @pytest.mark.parametrize("words", [["-H", "web,jobs", "deploy"], ["deploy", "-H", "web,jobs"], ["--hosts=web,jobs", "deploy"], ["-H=web,jobs", "deploy"]])
@@ -225,7 +225,7 @@ def test_fab_with_many_hosts_acts_once_on_all(desk, words):
     done = desk.say("fab", *words, "--yes") if words[-1] == "deploy" else desk.say("fab", "deploy", "--yes", *words[1:])
     assert done.returncode == 4
     assert "3 of 3 hosts can't be worked on" in done.stderr
-    assert runs(desk) == ["claim"]
+    assert runs(desk) == ["web,jobs"]
 
 
 CALLS = """\
@@ -255,11 +255,14 @@ def test_each_verb_of_a_line_acts_once(tmp_path, given, lines):
     assert (done.stdout.splitlines(), done.returncode) == (lines, 0), done.stderr
 
 
+STREAM = "from pathlib import Path; from fabfile.report.plain import Plain; from fabfile.report.stream import Stream"
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
 def test_what_stdout_cant_show_silences_nothing(tmp_path, encoding):
     code = (
-        "from pathlib import Path; from fabfile.report.plain import Plain\n"
-        "face = Plain(Path('x.log'), True)\nface('reload', '', {'event': 'phase', 'what': 'größe → all'})\nface.say('the end')"
+        f"{STREAM}; stream = Stream(Path('x'), Plain(True))\n"
+        "stream('reload', '', {'event': 'phase', 'what': 'größe → all'})\nstream.say('the end')"
     )
     env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(HOME)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, check=False)
@@ -271,9 +274,8 @@ def test_what_stdout_cant_show_silences_nothing(tmp_path, encoding):
 
 def test_a_reader_who_leaves_ends_no_deploy(tmp_path):
     code = (
-        "from pathlib import Path; from fabfile.report.plain import Plain; import sys, time\n"
-        "face = Plain(Path('x.log'), True)\n"
-        "for n in range(2000): face.say('x' * 200)\n"
+        f"{STREAM}; stream = Stream(Path('x'), Plain(True))\n"
+        "for n in range(2000): stream.say('x' * 200)\n"
         "Path('reached').touch()"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(HOME)},
@@ -283,11 +285,12 @@ def test_a_reader_who_leaves_ends_no_deploy(tmp_path):
         said = process.stderr.read()
     assert (process.returncode, said) == (0, b"")
     assert (tmp_path / "reached").exists()
-    assert len((tmp_path / "x.log").read_text().splitlines()) == 2000
+    assert len((tmp_path / "x/run.jsonl").read_text().splitlines()) == 2000
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_here_ends_no_deploy_there(tmp_path):
-    code = "from pathlib import Path; from fabfile.report.plain import Plain\nface = Plain(Path('/dev/full'))\nface.say('one')\nface.say('two')\nface.close()"
+    (tmp_path / "run.jsonl").symlink_to("/dev/full")
+    code = f"{STREAM}; stream = Stream(Path(), Plain())\nstream.say('one')\nstream.say('two')\nstream.close()"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(HOME)}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "one\ntwo\n", "")

@@ -12,7 +12,7 @@ from ..drift import NOTHING, drifted, healthy, linked, notes, pinned, running
 from ..errors import RunFailed, Unsettled, UsageError
 from ..fleet import Fleet
 from ..inventory.values import Group, Host, Targets
-from ..report.summary import table
+from ..report.page import Page
 from ..run.claim import held_by
 from ..transport import Outcome
 
@@ -20,9 +20,9 @@ from ..transport import Outcome
 class Look:
     """Hold an open fleet for one look; changes nothing, but for `unlock`."""
 
-    def __init__(self, targets: Targets, say: Callable[[str], None]) -> None:
+    def __init__(self, targets: Targets, page: Page) -> None:
         self.targets = targets
-        self.say = say
+        self.page = page
         balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in targets.groups if group.balancer}
         self.fleet = Fleet({**{host.name: host.ssh for host in targets.hosts}, **balancers}, lambda *_: None)
         self.hosts = {host.name: host for host in targets.hosts}
@@ -54,13 +54,13 @@ class Look:
             drift = [*drifted(self.hosts[name], facts, seen), *pinned(facts)]
             rows.append([name, linked(facts), running(facts), healthy(facts), seen, "; ".join(drift) or "ok"])
             drifts += [name] if drift else []
-        self.say(table(["host", "current", "running", "healthy", "rotation", "state"], rows))
+        self.page.table("host", ["host", "current", "running", "healthy", "rotation", "state"], rows)
         for name, outcome in outcomes.items():
             for text in notes(outcome.last("facts") or NOTHING):
-                self.say(f"note: {name}: {text}")
+                self.page.say(f"note: {name}: {text}")
         held = held_by(outcomes)
         if held:
-            self.say(ownership.told(held, self.targets.selector))
+            self.page.say(ownership.told(held, self.targets.selector))
         drifts += [name for name, each in held.items() if ownership.gone(each) and name not in drifts]
         if drifts:
             raise Unsettled(f"{', '.join(sorted(drifts))}: not as it should be, see above")
@@ -92,7 +92,7 @@ class Look:
 
     def locks(self) -> None:
         """Print who holds the lock of each host."""
-        self.say(table(["host", "lock", "who", "doing", "since", "run"], [self.lock_row(*item) for item in self.owners().items()]))
+        self.page.table("host", ["host", "lock", "who", "doing", "since", "run"], [self.lock_row(*item) for item in self.owners().items()])
 
     def owners(self) -> dict[str, Outcome]:
         """Ask every host who holds its lock: event `held` or `free`, or neither where it can't be read."""
@@ -121,7 +121,7 @@ class Look:
         outcomes = self.fleet.each("unlock", {name: [Step("unlock", lock.drop(self.hosts[name].app.root, run))] for name in mine})
         if bad := [name for name, outcome in outcomes.items() if not outcome.ok]:
             raise RunFailed(f"{', '.join(bad)}: the lock could not be removed")
-        self.say(f"unlocked: {', '.join(sorted(mine))}")
+        self.page.say(f"unlocked: {', '.join(sorted(mine))}")
 
 
 def in_rotation(status: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+OUTCOMES = {0: "done", 1: "failed", 2: "refused", 3: "locked", 4: "unfit", 5: "unsettled"}
+
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Align columns; the last one is left ragged."""
@@ -31,6 +33,21 @@ def requests(measured: Any) -> str:
     if measured.lost:
         lines += [f"  lost: {each.failure} {each.status or ''} {each.kind}, while: {each.label}" for each in failures(measured)[:5]]
     return "\n".join(lines)
+
+
+def record(rollout: Any, measured: Any, error: BaseException | None, folder: object) -> dict[str, Any]:
+    """Say all of a run in one value: how it ended, what runs where now, requests sent and lost."""
+    code = 0 if error is None else int(getattr(error, "code", 1))
+    message = "" if error is None else str(getattr(error, "message", "") or error)
+    return {
+        "run": rollout.id, "verb": rollout.options.verb, "exit": code, "outcome": OUTCOMES.get(code, "interrupted"),
+        "release": rollout.release, "commit": rollout.commit, "message": message,
+        "hosts": {name: vars(end) for name, end in rollout.waves.reloaded.items()}, "log": str(folder),
+        "requests": measured and {
+            "sent": measured.sent, "lost": measured.lost, "longest_gap": measured.longest_gap, "proven": measured.proven,
+        },
+        "seconds": measured and round(measured.seconds, 1),
+    }
 
 
 def failures(measured: Any) -> list[Any]:

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import GaplessError, Interrupted, LockHeld, LockLost, Unsettled, UsageError
+from ..how import How
 from ..inventory.values import Targets
 from ..plan import Options
 from ..prober import BASELINE, Prober, Rate, Report, Target
 from ..report import summary
-from ..report.plain import Plain
+from ..report.faces import face
+from ..report.stream import SCHEMA, Stream, forget_old_runs
+from . import afterwards
+from .afterwards import Ended
 from .rollout import Rollout, new_id
 from .signals import Stop, stopped_by
 
@@ -29,7 +33,7 @@ def state_dir() -> Path:
 
 
 @contextmanager
-def running(chosen: Targets, options: Options, commit: str, verbose: bool, *, patience: float = 0.0,
+def running(chosen: Targets, options: Options, commit: str, how: How, *, patience: float = 0.0,
             resumes: Sequence[str] = ()) -> Iterator[Rollout]:
     """
     Hand out a run that holds its hosts, and end it whatever happens meanwhile; raise what must be the exit code.
@@ -38,16 +42,20 @@ def running(chosen: Targets, options: Options, commit: str, verbose: bool, *, pa
     """
     marks = _Marks()
     run_id = new_id()
+    shown = face(how.format, how.verbose)
     try:
-        face = Plain(state_dir() / f"{run_id}.log", verbose)
+        stream = Stream(state_dir() / run_id, shown)
     except OSError as err:
         raise UsageError(f"{state_dir()}: no log can be kept there ({err.strerror}); set XDG_STATE_HOME to a place of yours") from None
-    rollout = Rollout(run_id, chosen, options, commit, face, marks, resumes)
-    with stopped_by(partial(_leave, rollout, face)) as stop:
-        yield from _carry_out(rollout, face, marks, patience, stop)
+    forget_old_runs(state_dir())
+    rollout = Rollout(run_id, chosen, options, commit, stream, marks, resumes)
+    groups = {group.name: [host.name for host in group.hosts] for group in chosen.groups}
+    stream("start", "", {"event": "run", "schema": SCHEMA, "selector": chosen.selector, "groups": groups, **rollout.owner()})
+    with stopped_by(partial(_leave, rollout, stream)) as stop:
+        yield from _carry_out(rollout, stream, marks, patience, stop)
 
 
-def _claim(rollout: Rollout, face: Plain, patience: float) -> None:
+def _claim(rollout: Rollout, stream: Stream, patience: float) -> None:
     """Claim; as long as somebody else holds the lock, ask again every few seconds."""
     end = time.monotonic() + patience
     told = False
@@ -58,24 +66,24 @@ def _claim(rollout: Rollout, face: Plain, patience: float) -> None:
             if held.gone or time.monotonic() + RETRY > end:
                 raise
             if not told:
-                face.say(f"{held.message}\nwaiting for it")
+                stream.say(f"{held.message}\nwaiting for it")
             told = True
             time.sleep(RETRY)
 
 
-def _carry_out(rollout: Rollout, face: Plain, marks: _Marks, patience: float, stop: Stop) -> Iterator[Rollout]:
+def _carry_out(rollout: Rollout, stream: Stream, marks: _Marks, patience: float, stop: Stop) -> Iterator[Rollout]:
     try:
-        _claim(rollout, face, patience)
+        _claim(rollout, stream, patience)
         marks.prober = prober = _prober(rollout)
         prober.start(BASELINE)
     except KeyboardInterrupt:
         rollout.give_back()
         interrupted = Interrupted("interrupted while claiming; nothing was touched", stop.code)
-        face.close(interrupted)
+        _close(rollout, stream, None, interrupted)
         raise interrupted from None
     except BaseException as err:
         rollout.give_back()
-        face.close(err)
+        _close(rollout, stream, None, err)
         raise
     error: BaseException | None = None
     try:
@@ -88,15 +96,15 @@ def _carry_out(rollout: Rollout, face: Plain, marks: _Marks, patience: float, st
     stop.ending = True
     measured = _measure(rollout, prober, error)
     error = _finish(rollout, measured, error)
-    _conclude(rollout, face, measured, error)
+    _conclude(rollout, stream, measured, error)
 
 
-def _leave(rollout: Rollout, face: Plain, code: int) -> None:
+def _leave(rollout: Rollout, stream: Stream, code: int) -> None:
     """Leave at once, from within a signal: the hosts' own drivers end what they have in hand, the locks say where it stood."""
     with suppress(Exception):  # it may have come in the middle of a print
-        face.say(summary.states(rollout.waves.told_states()))
+        stream.say(summary.states(rollout.waves.told_states()))
         hosts = rollout.targets.selector
-        face.say("interrupted, and left at once; what is in hand goes on by itself, the locks stay.\n"
+        stream.say("interrupted, and left at once; what is in hand goes on by itself, the locks stay.\n"
                  f"Next:  fab resume --hosts {hosts}   or   fab abort --hosts {hosts}")
     os._exit(code)
 
@@ -131,21 +139,34 @@ def _record(rollout: Rollout, measured: Report, error: BaseException | None) -> 
     }
 
 
-def _conclude(rollout: Rollout, face: Plain, measured: Report, error: BaseException | None) -> None:
+def _conclude(rollout: Rollout, stream: Stream, measured: Report, error: BaseException | None) -> None:
     """Print what runs now and what was counted; raise what must be the exit code."""
+    stream("finish", "", {"event": "requests", **measured.to_dict()})
     if rollout.waves.reloaded and (error is None or isinstance(error, (Interrupted, LockLost))):  # any other error tells the states itself
-        face.say("")
-        face.say(summary.states(rollout.waves.told_states()))
+        stream.say("")
+        stream.say(summary.states(rollout.waves.told_states()))
     if rollout.waves.reloaded or measured.lost:
-        face.say(summary.requests(measured))
-    face.say(f"log: {str(face.log).replace(str(Path.home()), '~')}")
+        stream.say(summary.requests(measured))
+    for log in stream.logs() if error else [stream.folder]:
+        stream.say(f"log: {str(log).replace(str(Path.home()), '~')}")
     if measured.lost and (error is None or isinstance(error, GaplessError)):
         lost = f"{measured.lost} of {measured.sent} requests were lost in {summary.places(measured)}; the lines above say how."
         told = f"{error.message}\n{lost}" if error else f"{lost}\nNext:  fab status --hosts {rollout.targets.selector}"
         error = Unsettled(told)
-    face.close(error)
+    _close(rollout, stream, measured, error)
     if error:
         raise error
+
+
+def _close(rollout: Rollout, stream: Stream, measured: Report | None, error: BaseException | None) -> None:
+    """End the stream with its summary, which is all of the run in one event."""
+    record = summary.record(rollout, measured, error, stream.folder)
+    if rollout.facts:
+        afterwards.tell(Ended(stream.folder, rollout.targets, record), stream.say)
+    stream("finish", "", {"event": "summary", "schema": SCHEMA, **record})
+    stream.close(error)
+    if isinstance(error, GaplessError):
+        error.told = True
 
 
 class _Marks:

@@ -37,7 +37,7 @@ class Typed:
         self.history = history
         self.number = number
         self.logs = Path(environment["XDG_STATE_HOME"]) / "gapless"
-        old = set(self.logs.glob("*.log"))
+        old = set(self.logs.glob("*/run.jsonl"))
         self.since = len(history.records)
         self.begun = time.monotonic()
         history.write("command", words=words, number=number)
@@ -76,7 +76,7 @@ class Typed:
 
     def _follow(self, old: set[Path]) -> None:
         """Read the run's own log as it grows; a command without one, such as `status`, has no events."""
-        while not (found := set(self.logs.glob("*.log")) - old):
+        while not (found := set(self.logs.glob("*/run.jsonl")) - old):
             if self.process.poll() is not None:
                 return
             time.sleep(LOOK_AGAIN)

@@ -105,6 +105,6 @@ def test_of_five_at_once_one_goes_on_and_the_others_name_it(site: Site) -> None:
     done = [one.done() for one in five]
     assert sorted(one.code for one in done) == [0, 3, 3, 3, 3]
     winner = next(one for one in done if one.code == 0)
-    run = winner.out.rsplit("log: ", 1)[1].split(".log")[0].rsplit("/", 1)[1]
+    run = winner.out.rsplit("log: ", 1)[1].split("\n")[0].rsplit("/", 1)[1]
     assert all(f"(run {run}, " in one.out for one in done if one.code == 3)
     untouched(site, before)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fabfile import cli, fleet, ownership, probe
+from fabfile.report import page
 from fabfile.run import lease, runner, waves
 from fabfile.run.rollout import Rollout
 from fabfile.run.signals import Stop
@@ -34,11 +35,11 @@ def command() -> Command:
     return made
 
 
-class Face:
-    """Stand in for the plain face: keep what is said, print nothing."""
+class Stream:
+    """Stand in for the event stream: keep what is said, print nothing."""
 
-    def __init__(self, log: Path, verbose: bool = False) -> None:
-        self.log = log
+    def __init__(self, folder: Path, face: Any) -> None:
+        self.folder = folder
 
     def __call__(self, phase: str, host: str, data: Any) -> None:
         if data["event"] == "phase":
@@ -46,6 +47,9 @@ class Face:
 
     def say(self, text: str) -> None:
         world().tell(*("  " + line for line in text.splitlines()))
+
+    def logs(self) -> list[Path]:
+        return [self.folder]
 
     def close(self, error: BaseException | None = None) -> None:
         """Keep nothing open."""
@@ -61,7 +65,7 @@ class Prober:
         """Note nothing."""
 
     def stop(self, grace: float | None) -> SimpleNamespace:
-        return SimpleNamespace(seconds=0.0, sent=0, lost=0, judged=(), longest_gap=None)
+        return SimpleNamespace(seconds=0.0, sent=0, lost=0, judged=(), longest_gap=None, proven=False, to_dict=dict)
 
 
 def measured(made: Rollout) -> Prober:
@@ -169,9 +173,10 @@ def installed() -> Iterator[None]:
         patch.setattr(ownership, "os", SimpleNamespace(getpid=lambda: command().pid))
         patch.setattr(probe, "answers", answers)
         patch.setattr(runner, "Rollout", made(runner.Rollout))
-        patch.setattr(runner, "Plain", Face)
+        patch.setattr(runner, "Stream", Stream)
+        patch.setattr(runner, "forget_old_runs", lambda place: None)
         patch.setattr(cli, "targets", lambda hosts: world().targets(hosts))
-        patch.setattr(cli, "print", lambda *_: None, raising=False)
+        patch.setattr(page, "put", lambda line: None)
         patch.setattr(runner, "stopped_by", stopped_by)
         patch.setattr(runner, "_prober", measured)
         patch.setattr(runner, "AFTERMATH", 0)

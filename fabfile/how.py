@@ -1,0 +1,24 @@
+"""What every command of a kind may be told, whatever it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """Hold the flags of every command that writes."""
+
+    hosts: str = ""
+    yes: bool = False
+    wait: str = ""
+    verbose: bool = False
+    format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Hold the flags of every command that only looks."""
+
+    hosts: str = ""
+    format: str = ""
