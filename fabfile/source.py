@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import subprocess
 
+from . import local
 from .errors import UsageError
 
 LIMIT = 30  # seconds
@@ -34,18 +34,15 @@ def resolve(repo: str, ref: str) -> str:
 
 def _refs(repo: str) -> dict[str, str]:
     """List branches and tags with their commits; an annotated tag stands for the commit it points at."""
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")}
+    environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")}
     try:
-        done = subprocess.run(
-            ["git", "ls-remote", "--heads", "--tags", "--", repo],
-            capture_output=True, text=True, errors="replace", timeout=LIMIT, env=environment, check=False,
-        )
+        done = local.run(["git", "ls-remote", "--heads", "--tags", "--", repo], LIMIT, env=environment)
     except FileNotFoundError:
         raise UsageError("git is not installed on this machine; it is needed to turn a ref into a commit") from None
-    except subprocess.TimeoutExpired:
-        raise UsageError(f"{repo} gave no answer within {LIMIT} s") from None
-    if done.returncode != 0:
-        raise UsageError(f"{repo} can't be read: {done.stderr.strip().splitlines()[0] if done.stderr.strip() else 'git failed'}")
-    pairs = [line.split("\t", 1) for line in done.stdout.splitlines()]
+    if done.code == local.LATE:
+        raise UsageError(f"{repo} gave no answer within {LIMIT} s")
+    if not done.ok:
+        raise UsageError(f"{repo} can't be read: {done.err.strip().splitlines()[0] if done.err.strip() else 'git failed'}")
+    pairs = [line.split("\t", 1) for line in done.out.splitlines()]
     refs = {name: commit for commit, name in pairs if not name.endswith("^{}")}
     return refs | {name[:-3]: commit for commit, name in pairs if name.endswith("^{}")}

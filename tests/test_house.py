@@ -17,11 +17,12 @@ ROOMS = HOME / "fabfile"
 # Lowest first: a room may import from the floors below its own, and from no other; `+` lets rooms of a floor see each other.
 FLOORS = (
     ("errors", {"errors"}),
+    ("this machine", {"local"}),
     ("host keys", {"knownhosts"}),
     ("hosts.yaml", {"inventory", "inventory.values", "inventory.words", "inventory.yamltext", "inventory.kinds", "inventory.keys",
                     "inventory.reading", "inventory.loading", "+"}),
     ("commands", {"commands", "commands.shell", "commands.balancer", "commands.journal", "commands.lock", "commands.node", "commands.pm2",
-                  "commands.releases", "+"}),
+                  "commands.releases", "commands.hooks", "+"}),
     ("who may, and how", {"ownership", "how"}),
     ("what was meant", {"source", "plan"}),
     ("what is", {"drift"}),
@@ -31,7 +32,7 @@ FLOORS = (
     ("which face", {"report.faces"}),
     ("a page", {"report.page"}),
     ("the edges", {"fleet", "prober", "probe"}),
-    ("a run's hold on the hosts", {"run", "run.signals", "run.claim", "run.lease"}),
+    ("a run's hold on the hosts", {"run", "run.signals", "run.claim", "run.lease", "run.hooks"}),
     ("its waves", {"run.waves"}),
     ("its phases", {"run.rollout"}),
     ("its recovery", {"run.recovery"}),

@@ -81,18 +81,18 @@ def test_names_and_marks_are_quoted_too(name, word, mark, tmp_path_factory):
 # Shell text is made in fabfile/commands/ only, where each file is short enough to be read as text:
 #   1. outside of commands/ nobody makes a Shell, quotes, or touches the LIBRARY texts; only fleet.py calls script();
 #   2. outside of commands/ a Step's command is a call of a function there (or softly() around one), written on the spot;
-#   3. nobody but transport.py has Fabric or Paramiko, nobody but source.py starts programs here, and every .run() is one of RUNS;
+#   3. nobody but transport.py has Fabric or Paramiko, nobody but local.py starts programs here, and every .run() is one of RUNS;
 #   4. inside commands/, what goes into shell text is itself a call of QUOTED, or a local name that was given nothing else;
 #      what a function returns as Shell is such a call too, and a LIBRARY is one literal without holes;
 #   5. nobody talks the type checker out of it: no cast, no `type: ignore`, no other name for what is watched here.
 # mypy does the rest: Step.command, Line.run's text and call()'s arguments are of type Shell, which no plain str is.
 
-QUOTED = {"cmd", "call", "path", "_here"}
+QUOTED = {"cmd", "call", "path", "here"}
 WATCHED = {"Shell", "Step", "script", "cmd", "call", "path", "softly"}
-ONLY = {"fabric": "transport.py", "paramiko": "transport.py", "subprocess": "source.py", "shlex": "commands/shell.py"}
+ONLY = {"fabric": "transport.py", "paramiko": "transport.py", "subprocess": "local.py", "shlex": "commands/shell.py"}
 RUNS = {
-    "cli.run": None, "self.fleet.run": None, "fleet.run": None, "self.run": "fleet.py", "self.lines[host].run": "fleet.py",
-    "subprocess.run": "source.py", "super().run": "transport.py",
+    "local.run": None, "cli.run": None, "self.fleet.run": None, "fleet.run": None, "self.run": "fleet.py", "self.lines[host].run": "fleet.py",
+    "subprocess.run": "local.py", "super().run": "transport.py",
 }
 WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "open_sftp", "sudo", "local", "system", "popen"}
 WIRE = (".exec_command('exec sh -s')", ".sendall(text.encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)")
@@ -196,7 +196,7 @@ def in_commands(name: str, node: ast.AST, scope: ast.AST) -> Iterator[str]:
         if called(node) == "call" and not isinstance(node.args[0], ast.Constant):
             yield "a function of the library is named in full"
         yield from (what for each in node.args[called(node) == "call":] for what in unsafe(each, scope, bare=False))
-    if called(node) == "_here" and called(node.args[0]) not in ("_source", "dumps"):
+    if called(node) == "here" and called(node.args[0]) not in ("_source", "dumps"):
         yield "what can hold a line of its own stands in no here-document"
     if isinstance(node, ast.Return) and getattr(scope, "returns", None) and ast.unparse(scope.returns) == "Shell":
         yield from unsafe(node.value, scope, bare=False)
@@ -326,7 +326,7 @@ call("remove", name)
 call("remove", *names)
 call("remove", f"{path(root)}/{name}")
 softly(f"rm {name}")
-_here(name)
+here(name)
 LIBRARY = f"x() {{ {name}; }}"
 LIBRARY += name
 def f(name: str) -> Shell: return name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import words
 from .kinds import Bad, Spec, each, is_none, items, many, mapping, optional, record, scalar, table
-from .values import Health, Process
+from .values import Health, Hook, Metrics, Notice, Process
 from .yamltext import Node, Scalar
 
 KEEP_RELEASES = 2        # one to run, one to go back to
@@ -118,6 +118,53 @@ LEAF: Spec = {
 
 COMPOSED: Spec = {"groups": _names, "protected": scalar(words.boolean)}
 
+HOOK: Spec = {
+    "at": scalar(words.moment),
+    "run": scalar(words.plain_text),
+    "where": scalar(words.one_of("local", "remote")),
+    "each": scalar(words.one_of("once", "wave", "host")),
+    "timeout": scalar(words.positive_duration),
+    "on_failure": scalar(words.one_of("stop", "warn")),
+}
+
+NOTICE: Spec = {
+    "kind": scalar(words.one_of("webhook", "slack", "github", "command")),
+    "url": scalar(words.url_or_source),
+    "run": scalar(words.plain_text),
+    "repo": scalar(words.github_repo),
+    "token": scalar(words.secret_source),
+    "environment": scalar(words.group_name),
+    "on": scalar(words.one_of("always", "failure")),
+}
+
+METRICS: Spec = {"textfile": scalar(words.local_path), "otlp": scalar(words.web_url)}
+
+WANTED_BY = {"webhook": ("url",), "slack": ("url",), "github": ("repo", "token"), "command": ("run",)}  # of a notice, by its kind
+
+
+def _hook(node: Node) -> Hook:
+    values = record(HOOK, ["at", "run"])(node)
+    when, phase = values.pop("at").split(" ")
+    hook = Hook(when, phase, **values)
+    if hook.each == "wave" and phase != "reload":
+        raise Bad((node.mark, f"each: wave belongs to reload; {phase} has no waves, write once or host"))
+    if (when, phase, hook.where) == ("before", "claim", "remote"):
+        raise Bad((node.mark, "before claim nobody has logged in yet; write where: local, or after claim"))
+    return hook
+
+
+def _notice(node: Node) -> Notice:
+    values = record(NOTICE, ["kind"])(node)
+    if missing := [key for key in WANTED_BY[values["kind"]] if key not in values]:
+        raise Bad((node.mark, f"kind {values['kind']} wants the key {missing[0]}"))
+    return Notice(**values)
+
+
+def _metrics(node: Node) -> Metrics:
+    return Metrics(**record(METRICS)(node))
+
+
 TOP: Spec = {
     "app": mapping, "groups": mapping, "ssh_config": scalar(words.local_path), "defaults": mapping, "known_hosts": scalar(words.local_path),
+    "hooks": each(_hook), "notify": each(_notice), "metrics": _metrics,
 }

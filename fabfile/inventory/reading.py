@@ -12,7 +12,7 @@ from typing import Any
 
 from . import keys, words
 from .kinds import Bad, fields, mapping, only, overlay, record, respelled, scalar
-from .values import App, Balancer, Composed, Group, Host, Process, Ssh, Update
+from .values import App, Around, Balancer, Composed, Group, Host, Metrics, Process, Ssh, Update
 from .words import shown, suggestion
 from .yamltext import Findings, Mapping, Mark, Node, Scalar
 
@@ -77,6 +77,7 @@ class Reader:
         self.defaults: Mapping | None = None
         self.files: dict[str, str | None] = {}
         self.claimed: dict[tuple[str, int], str] = {}
+        self.around = Around(str(directory))
 
     def read(self, root: Node) -> tuple[tuple[Group, ...], tuple[Composed, ...]]:
         """Give leaf and composed groups in the order of the file."""
@@ -104,6 +105,7 @@ class Reader:
         top = fields(root, keys.TOP, self.findings, ["groups"])
         self.app, self.defaults = top.get("app"), top.get("defaults")
         self.files = {key: self._local(top.get(key)) for key in FILES}
+        self.around = self._around(top)
         for node, spec in ((self.app, keys.APP), (self.defaults, keys.UPDATE)):
             if node:
                 fields(node, spec, self.findings)
@@ -111,6 +113,12 @@ class Reader:
         if "groups" in top and not groups.entries:
             self.findings.add(groups.mark, "groups: is empty; name at least one group")
         return groups
+
+    def _around(self, top: dict[str, Any]) -> Around:
+        """Gather what runs beside a run and after it; a path in it is one of this machine."""
+        metrics: Metrics = top.get("metrics", Metrics())
+        metrics = replace(metrics, textfile=self._local(metrics.textfile))
+        return Around(str(self.directory), top.get("hooks", ()), top.get("notify", ()), metrics)
 
     def _local(self, path: str | None) -> str | None:
         """Find a path of this machine from the directory of hosts.yaml, wherever the user stands."""

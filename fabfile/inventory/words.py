@@ -225,6 +225,23 @@ def host_key(text: str) -> str:
     return found[1]
 
 
+github_repo = matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", "a GitHub repository; write owner/name")
+secret_source = matching(r"env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:[^\n]{1,200}", "where a secret is; write env:NAME or file:PATH")
+
+
+def moment(text: str) -> str:
+    """Check when a hook runs: before or after a phase."""
+    found = re.fullmatch(r"(before|after) (claim|build|migrate|reload|finish)", text)
+    if not found:
+        raise ValueError(f"{shown(text)} is no moment of a run; write before or after, and claim, build, migrate, reload or finish")
+    return text
+
+
+def url_or_source(text: str) -> str:
+    """Check where news go: an address, or where it stands when it is secret (Slack's are)."""
+    return secret_source(text) if text.startswith(("env:", "file:")) else web_url(text)
+
+
 def boolean(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError(f"{shown(text)} is neither true nor false")

@@ -73,6 +73,7 @@ def _claim(rollout: Rollout, stream: Stream, patience: float) -> None:
 
 def _carry_out(rollout: Rollout, stream: Stream, marks: _Marks, patience: float, stop: Stop) -> Iterator[Rollout]:
     try:
+        rollout.prepare()
         _claim(rollout, stream, patience)
         marks.prober = prober = _prober(rollout)
         prober.start(BASELINE)
