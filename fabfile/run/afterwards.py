@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
-from ..inventory.values import Targets
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Hold a run that is over: its folder (run.jsonl is complete but for the summary), its targets, its summary."""
-
-    folder: Path
-    targets: Targets
-    summary: Mapping[str, Any]
-
+from ..report.summary import Ended
+from .metrics import metrics
+from .notify import notify
 
 # Each is called once with the ended run, and returns what to say of it to a person, or "".
-TELLERS: tuple[Callable[[Ended], str], ...] = ()
+TELLERS: tuple[Callable[[Ended], str], ...] = (metrics, notify)
 
 
 def tell(ended: Ended, say: Callable[[str], None]) -> None:

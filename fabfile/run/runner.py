@@ -19,7 +19,6 @@ from ..report import summary
 from ..report.faces import face
 from ..report.stream import SCHEMA, Stream, forget_old_runs
 from . import afterwards
-from .afterwards import Ended
 from .rollout import Rollout, new_id
 from .signals import Stop, stopped_by
 
@@ -163,7 +162,7 @@ def _close(rollout: Rollout, stream: Stream, measured: Report | None, error: Bas
     """End the stream with its summary, which is all of the run in one event."""
     record = summary.record(rollout, measured, error, stream.folder)
     if rollout.facts:
-        afterwards.tell(Ended(stream.folder, rollout.targets, record), stream.say)
+        afterwards.tell(summary.Ended(stream.folder, rollout.targets, record), stream.say)
     stream("finish", "", {"event": "summary", "schema": SCHEMA, **record})
     stream.close(error)
     if isinstance(error, GaplessError):
