@@ -19,7 +19,7 @@ FLOORS = (
     ("errors", {"errors"}),
     ("host keys", {"knownhosts"}),
     ("hosts.yaml", {"inventory", "inventory.values", "inventory.words", "inventory.yamltext", "inventory.kinds", "inventory.keys",
-                    "inventory.reading", "inventory.loading", "+"}),
+                    "inventory.reading", "inventory.loading", "inventory.schema", "+"}),
     ("commands", {"commands", "commands.shell", "commands.balancer", "commands.journal", "commands.lock", "commands.node", "commands.pm2",
                   "commands.releases", "+"}),
     ("who may, and how", {"ownership", "how"}),
