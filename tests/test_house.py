@@ -38,8 +38,10 @@ FLOORS = (
     ("its echo", {"run.afterwards"}),
     ("its whole way", {"run.runner"}),
     ("a look", {"look", "look.view"}),
+    ("a first hosts.yaml", {"begin", "begin.found", "begin.package", "begin.around", "begin.running", "begin.draft", "begin.asking",
+                            "begin.beginning", "+"}),
     ("the wiring", {"cli"}),
-    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops"}),
+    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops", "init"}),
     ("the door", {""}),
 )
 FLOOR = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms if room != "+"}

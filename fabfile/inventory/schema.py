@@ -27,6 +27,11 @@ def schema() -> Schema:
     }
 
 
+def text() -> str:
+    """Write the schema as a file."""
+    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+
+
 # What must fit together between the app of the file and the apps of the groups, which lie over it
 
 
