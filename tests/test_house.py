@@ -17,6 +17,7 @@ ROOMS = HOME / "fabfile"
 # Lowest first: a room may import from the floors below its own, and from no other; `+` lets rooms of a floor see each other.
 FLOORS = (
     ("errors", {"errors"}),
+    ("what a TAB costs", {"completion"}),
     ("host keys", {"knownhosts"}),
     ("hosts.yaml", {"inventory", "inventory.values", "inventory.words", "inventory.yamltext", "inventory.kinds", "inventory.keys",
                     "inventory.reading", "inventory.loading", "inventory.schema", "+"}),
@@ -43,6 +44,8 @@ FLOORS = (
     ("the wiring", {"cli"}),
     ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops", "init"}),
     ("the door", {""}),
+    ("the program", {"program"}),
+    ("how it is started", {"__main__"}),
 )
 FLOOR = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms if room != "+"}
 

@@ -81,7 +81,7 @@ def test_names_and_marks_are_quoted_too(name, word, mark, tmp_path_factory):
 # Shell text is made in fabfile/commands/ only, where each file is short enough to be read as text:
 #   1. outside of commands/ nobody makes a Shell, quotes, or touches the LIBRARY texts; only fleet.py calls script();
 #   2. outside of commands/ a Step's command is a call of a function there (or softly() around one), written on the spot;
-#   3. nobody but transport.py has Fabric or Paramiko, nobody but source.py and begin/around.py (git, node) starts programs here, and
+#   3. nobody but transport.py has Fabric or Paramiko (program.py is fab itself), nobody but source.py and begin/around.py (git, node) starts programs here, and
 #      every .run() is one of RUNS;
 #   4. inside commands/, what goes into shell text is itself a call of QUOTED, or a local name that was given nothing else;
 #      what a function returns as Shell is such a call too, and a LIBRARY is one literal without holes;
@@ -90,7 +90,7 @@ def test_names_and_marks_are_quoted_too(name, word, mark, tmp_path_factory):
 
 QUOTED = {"cmd", "call", "path", "_here"}
 WATCHED = {"Shell", "Step", "script", "cmd", "call", "path", "softly"}
-ONLY = {"fabric": {"transport.py"}, "paramiko": {"transport.py"}, "subprocess": {"source.py", "begin/around.py"},
+ONLY = {"fabric": {"transport.py", "program.py"}, "paramiko": {"transport.py"}, "subprocess": {"source.py", "begin/around.py"},
         "shlex": {"commands/shell.py", "transport.py", "begin/package.py"}}  # package.py takes words apart, it quotes none
 RUNS = {
     "cli.run": None, "self.fleet.run": None, "fleet.run": None, "self.run": {"fleet.py"}, "self.lines[host].run": {"fleet.py"},

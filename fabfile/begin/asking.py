@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from ..errors import Interrupted
 from ..report.terminal import put
 
 
@@ -13,10 +14,18 @@ def is_possible() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
+def _typed(question: str) -> str:
+    try:
+        return input(question).strip()
+    except (KeyboardInterrupt, EOFError):
+        put("")
+        raise Interrupted("interrupted; nothing was written") from None
+
+
 def ask(question: str, default: str, check: Callable[[str], object]) -> str:
     """Ask until the answer is one that hosts.yaml takes; nothing typed means the default."""
     while True:
-        typed = input(f"{question} [{default}]: ").strip() or default
+        typed = _typed(f"{question} [{default}]: ") or default
         try:
             check(typed)
         except ValueError as err:

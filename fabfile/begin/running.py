@@ -29,7 +29,8 @@ def ask(hosts: Iterable[str], found: Found) -> dict[str, list[App]]:
     for host, outcome in outcomes.items():
         if not outcome.ok:
             found.note(f"{host} could not say what runs there: {safe(outcome.last_words)}")
-    return {host: outcome.last("running")["apps"] for host, outcome in outcomes.items() if outcome.ok}  # type: ignore[index]
+    events = {host: outcome.last("running") for host, outcome in outcomes.items()}
+    return {host: event["apps"] for host, event in events.items() if event}
 
 
 def read(running: Mapping[str, list[App]], found: Found) -> None:
@@ -55,8 +56,7 @@ def _take(app: App, host: str, found: Found) -> None:
         return
     found.offer("root", re.sub(r"/(current|releases/[^/]+|source)(/.*)?$", "", cwd), f"{why}, its directory")
     how = "through npm" if app.get("wrapped") else "in fork mode" if app.get("mode") == "fork" else "without the gate"
-    trap = f"PM2 runs it {how} on {host}: the first deploy must replace it once, with --allow-downtime."
     if not found.traps:
-        found.traps.append(trap)
+        found.traps.append(f"PM2 runs it {how} on {host}: the first deploy must replace it once, with --allow-downtime.")
     if re.search(r"/releases/[^/]+", cwd):
         found.note(f"{host}: PM2 started it from inside {safe(cwd)}, so no reload there ever sees another release")
