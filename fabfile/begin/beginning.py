@@ -71,16 +71,11 @@ def _gather(top: Path, found: Found, ask: bool, look: bool) -> None:
     if ask and not found.hosts:
         offer = f"; ssh config knows {', '.join(known[:12])}" if known else ""
         found.hosts = _hosts(asking.ask(f"Hosts, comma separated{offer}", PLACEHOLDER, _hosts))
-    own = Found(guesses={}, hosts=[])
+    own = Found()
     package.read(texts, inside, own)
-    if "name" in own.guesses:
-        found.guesses.setdefault("name", own.guesses["name"])
     if look and found.hosts and found.hosts != [PLACEHOLDER]:
-        running.read(running.ask(found.hosts, found), found)
-    for what, guess in own.guesses.items():
-        found.guesses.setdefault(what, guess)
-    found.build = own.build
-    found.notes += own.notes
+        running.read(running.ask(found.hosts, found), own.get("name"), found)
+    found.take(own)
     _assume(top, inside, known, found)
 
 

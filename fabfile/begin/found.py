@@ -47,6 +47,12 @@ class Found:
         """Give what was found, or nothing."""
         return self.guesses[what].value if what in self.guesses else ""
 
+    def take(self, other: Found) -> None:
+        """Add what another found, where nothing was found before."""
+        self.guesses = {**other.guesses, **self.guesses}
+        self.build = self.build or other.build
+        self.notes += [text for text in other.notes if text not in self.notes]
+
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)

@@ -33,10 +33,10 @@ def ask(hosts: Iterable[str], found: Found) -> dict[str, list[App]]:
     return {host: event["apps"] for host, event in events.items() if event}
 
 
-def read(running: Mapping[str, list[App]], found: Found) -> None:
-    """Find the app in what runs: by its name, or the only one there is."""
+def read(running: Mapping[str, list[App]], called: str, found: Found) -> None:
+    """Find the app in what runs: by its name (`called` is what package.json says), or the only one there is."""
     for host, apps in running.items():
-        mine = [app for app in apps if app.get("name") == found.get("name")]
+        mine = [app for app in apps if app.get("name") == (found.get("name") or called)]
         if not mine and len({app.get("name") for app in apps}) == 1:
             mine = apps
         if mine:
