@@ -13,7 +13,7 @@ HELP = {
     "hosts": "ssh hosts of the group web, comma separated", "name": "the PM2 process name", "root": "the app's directory on the hosts",
     "port": "what the app listens on", "repo": "the git repository that the hosts fetch from", "script": "the file that node runs",
     "health": "the route that answers 200", "yes": "ask nothing", "force": "overwrite hosts.yaml",
-    "look": "don't ask the hosts what PM2 runs there already",
+    "look": "ask the hosts what PM2 runs there already (the default)",
 }
 
 

@@ -74,4 +74,5 @@ def scalar(value: str) -> str:
     """Write one value: in quotes wherever YAML could read it as something else, or as more than one."""
     if PLAIN.fullmatch(value) and not MEANING.fullmatch(value) and ": " not in value:
         return value
-    return json.dumps(value)
+    # Quotes and escapes of JSON are those of YAML too, but for pairs of surrogates.
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in json.dumps(value, ensure_ascii=False))
