@@ -61,9 +61,10 @@ def _version() -> str:
         return "(not installed)"
 
 
-def run() -> None:
+def main() -> None:
     """Do what the command line says."""
-    Gapless(
+    program = Gapless(
         name="Gapless", binary=NAME, binary_names=[NAME], version=_version(), namespace=namespace,
         executor_class=Executor, config_class=Config,
-    ).run()
+    )
+    program.run()

@@ -117,7 +117,7 @@ def shell(desk: Path) -> Path:
     (desk / "lib").mkdir()
     (desk / "lib/gapless").symlink_to(HOME / "fabfile")
     (desk / "fabfile.py").write_text("from gapless import namespace\n")
-    for name, code in {"gapless": "from gapless.program import run; run()", "fab": "from fabric.main import program; program.run()"}.items():
+    for name, code in {"gapless": "from gapless.program import main; main()", "fab": "from fabric.main import program; program.run()"}.items():
         file = desk / "bin" / name
         file.write_text(f'#!{sys.executable} -P\nimport sys; sys.path.insert(0, "{desk}/lib"); sys.argv[0] = "{name}"\n{code}\n')
         file.chmod(0o755)

@@ -289,6 +289,14 @@ def test_a_trap_stands_in_the_file(top: Path, monkeypatch: pytest.MonkeyPatch) -
     assert load(top / "hosts.yaml").groups[0].hosts[0].app.root == "/srv/shop"
 
 
+@needs_node
+def test_asking_wakes_no_daemon_up(top: Path) -> None:
+    script = HOME / "fabfile/runtime/running.cjs"
+    done = subprocess.run(["node", "-", "/nowhere"], stdin=script.open(), env={"PATH": os.environ["PATH"], "HOME": str(top)}, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["apps"] == []
+    assert list(top.iterdir()) == []
+
+
 # ---------------------------------------------------------------------- what is hostile
 
 
@@ -437,7 +445,7 @@ def say(top: Path, *words: str, program: str = "gapless") -> subprocess.Complete
     if not library.exists():
         library.mkdir()
         (library / "gapless").symlink_to(HOME / "fabfile")
-    code = {"gapless": "from gapless.program import run; run()", "fab": "from fabric.main import program; program.run()",
+    code = {"gapless": "from gapless.program import main; main()", "fab": "from fabric.main import program; program.run()",
             "inv": "from invoke.main import program; program.run()"}[program]
     start = f"import sys; sys.argv[0] = {program!r}; sys.path.insert(0, {str(library)!r}); {code}"
     done = subprocess.run([sys.executable, "-P", "-c", start, *words], cwd=top, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60)

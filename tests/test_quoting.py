@@ -94,7 +94,7 @@ ONLY = {"fabric": {"transport.py", "program.py"}, "paramiko": {"transport.py"}, 
         "shlex": {"commands/shell.py", "transport.py", "begin/package.py"}}  # package.py takes words apart, it quotes none
 RUNS = {
     "cli.run": None, "self.fleet.run": None, "fleet.run": None, "self.run": {"fleet.py"}, "self.lines[host].run": {"fleet.py"},
-    "subprocess.run": ONLY["subprocess"], "super().run": {"transport.py"},
+    "subprocess.run": ONLY["subprocess"], "super().run": {"transport.py"}, "program.run": {"program.py"},
 }
 WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "open_sftp", "sudo", "local", "system", "popen"}
 WIRE = (".exec_command('exec sh -s')", ".sendall(text.encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)")
