@@ -18,9 +18,10 @@ ROOMS = HOME / "fabfile"
 FLOORS = (
     ("errors", {"errors"}),
     ("this machine", {"local"}),
+    ("what a TAB costs", {"completion"}),
     ("host keys", {"knownhosts"}),
     ("hosts.yaml", {"inventory", "inventory.values", "inventory.words", "inventory.yamltext", "inventory.kinds", "inventory.keys",
-                    "inventory.reading", "inventory.loading", "+"}),
+                    "inventory.reading", "inventory.loading", "inventory.schema", "+"}),
     ("commands", {"commands", "commands.shell", "commands.balancer", "commands.journal", "commands.lock", "commands.node", "commands.pm2",
                   "commands.releases", "commands.hooks", "+"}),
     ("who may, and how", {"ownership", "how"}),
@@ -40,9 +41,13 @@ FLOORS = (
     ("all that follows it", {"run.afterwards"}),
     ("its whole way", {"run.runner"}),
     ("a look", {"look", "look.view"}),
+    ("a first hosts.yaml", {"begin", "begin.found", "begin.package", "begin.around", "begin.running", "begin.draft", "begin.asking",
+                            "begin.beginning", "+"}),
     ("the wiring", {"cli"}),
-    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops"}),
+    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops", "init"}),
     ("the door", {""}),
+    ("the program", {"program"}),
+    ("how it is started", {"__main__"}),
 )
 FLOOR = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms if room != "+"}
 

@@ -26,6 +26,12 @@ def facts(root: str, processes: Iterable[Process]) -> Shell:
     return Shell(f"{order} {here(_source('truth.cjs'))}")
 
 
+def running() -> Shell:
+    """Report all that PM2 runs for this user as one event `running`; writes nothing, needs nothing installed."""
+    order = call("clean_node", cmd("-"), Shell('"$pm2_dir"'))
+    return Shell(f"{order} {here(_source('running.cjs'))}")
+
+
 def install(root: str) -> Shell:
     """Write our scripts into the host's .gapless/, each by rename: PM2 may start the gate at any moment."""
     writes = [Shell(f"mkdir -p -m 700 {path(root)}/.gapless/run")]
