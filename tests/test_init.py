@@ -378,7 +378,7 @@ def test_a_bad_flag_is_refused_before_anything_is_written(top: Path, given: dict
 
 def test_what_makes_no_good_file_is_not_written(top: Path) -> None:
     """Every word is good, and the whole is not: the file is read before it is written."""
-    with pytest.raises(UsageError, match='so none was written.*\n.*"WEB1" is there already'):
+    with pytest.raises(UsageError, match=r'so none was written.*\n.*"WEB1" is there already'):
         start(top, "web1,WEB1")
     assert list(top.iterdir()) == []
 
