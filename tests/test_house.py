@@ -186,3 +186,13 @@ def test_another_repository_takes_the_door_from_the_wheel(elsewhere, program):
     done = say("deploy", "--hosts", "web")
     assert (done.returncode, "hosts.yaml: not found" in done.stderr) == (2, True)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_a_way_in_that_needs_no_fabfile(elsewhere, tmp_path):
+    environment = {**{key: value for key, value in os.environ.items() if key != "PYTHONPATH"}, "HOME": str(tmp_path)}
+    for words in (["init"], ["schema"], ["--list"]):
+        done = subprocess.run(
+            [elsewhere / "venv/bin/gapless", *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        assert (done.returncode, done.stderr) == (0, ""), words
+    assert {"hosts.yaml", "fabfile.py", "tasks.py", ".gapless"} <= {file.name for file in tmp_path.iterdir()}

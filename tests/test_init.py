@@ -376,6 +376,19 @@ def test_a_bad_flag_is_refused_before_anything_is_written(top: Path, given: dict
     assert list(top.iterdir()) == []
 
 
+def test_what_makes_no_good_file_is_not_written(top: Path) -> None:
+    """Every word is good, and the whole is not: the file is read before it is written."""
+    with pytest.raises(UsageError, match=r'so none was written.*\n.*"WEB1" is there already'):
+        start(top, "web1,WEB1")
+    assert list(top.iterdir()) == []
+
+
+def test_a_host_called_like_the_group_gives_the_group_another_name(top: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start(top, "web,app")
+    assert load(top / "hosts.yaml").groups[0].name == "all-hosts"
+    assert "Next:  fab doctor --hosts all-hosts" in capsys.readouterr().out
+
+
 def test_flags_come_before_all_that_was_found(top: Path) -> None:
     shutil.copytree(NEST, top, dirs_exist_ok=True)
     app = start(top, "a,b", name="n", root="~/r", port="1", repo="/srv/x.git", script="s.js", health="/up")

@@ -146,4 +146,4 @@ def _tell(found: Found, page: Page) -> None:
     page.table("assumed", ["key", "value", "from"], rows)
     for text in [*found.notes, *found.traps]:
         page.say(f"note: {text}")
-    page.say("Next:  fab doctor --hosts web\n       fab deploy --hosts web --plan")
+    page.say(f"Next:  fab doctor --hosts {found.group}\n       fab deploy --hosts {found.group} --plan")

@@ -33,10 +33,10 @@ def text(found: Found, schema: str) -> str:
         *_optional(found, root),
         _line(f"health: {{path: {scalar(found.get('health'))}}}", "a worker gets no request before this answers 200"),
         "groups:",
-        "  web:",
+        f"  {found.group}:",
         f"    hosts: [{', '.join(scalar(host) for host in found.hosts)}]",
         "    # Behind HAProxy each host is drained before its reload:",
-        "    # balancer: {kind: haproxy, host: lb1, socket: /run/haproxy/admin.sock, backend: web}",
+        f"    # balancer: {{kind: haproxy, host: lb1, socket: /run/haproxy/admin.sock, backend: {found.group}}}",
     ]
     return "\n".join(lines) + "\n"
 

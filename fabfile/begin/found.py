@@ -53,6 +53,11 @@ class Found:
         self.build = self.build or other.build
         self.notes += [text for text in other.notes if text not in self.notes]
 
+    @property
+    def group(self) -> str:
+        """Name the group of the hosts; no host may be called like it."""
+        return next(word for word in ("web", "app", "all-hosts", f"of-{self.get('name')}") if word not in self.hosts)
+
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)

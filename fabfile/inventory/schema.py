@@ -45,11 +45,11 @@ def _one_form() -> Schema:
     several = {**_has(["processes"]), **_none_of(SHORT)}
     alone = {**_has(["script"]), **_none_of(["processes"])}
     # A group that changes the form drops the other form's keys from below it; one that does not takes what is there.
-    changes = {"anyOf": [_own(several), _own(alone)]}
+    changes = {"anyOf": [_own(alone), _own(several)]}
     stays = {"anyOf": [changes, {"properties": {"app": _none_of([*SHORT, "processes"])}}]}
     adds = {"anyOf": [changes, {"properties": {"app": _none_of(["processes"])}}]}
     return {"anyOf": [
-        {"allOf": [_top(several), _leaves(stays)]}, {"allOf": [_top(alone), _leaves(adds)]}, _leaves(changes),
+        {"allOf": [_top(alone), _leaves(adds)]}, {"allOf": [_top(several), _leaves(stays)]}, _leaves(changes),
     ]}
 
 
