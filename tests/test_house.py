@@ -30,6 +30,10 @@ FLOORS = (
     ("the faces", {"report.plain", "report.jsonlines"}),
     ("which face", {"report.faces"}),
     ("a page", {"report.page"}),
+    ("a picture", {"report.lanes"}),
+    ("its figures", {"report.figures"}),
+    ("its drawing", {"report.markup", "report.axis", "report.strips", "report.drawing", "+"}),
+    ("its document", {"report.document"}),
     ("the edges", {"fleet", "prober", "probe"}),
     ("a run's hold on the hosts", {"run", "run.signals", "run.claim", "run.lease"}),
     ("its waves", {"run.waves"}),
@@ -37,9 +41,9 @@ FLOORS = (
     ("its recovery", {"run.recovery"}),
     ("its echo", {"run.afterwards"}),
     ("its whole way", {"run.runner"}),
-    ("a look", {"look", "look.view"}),
+    ("a look", {"look", "look.view", "look.runs"}),
     ("the wiring", {"cli"}),
-    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops"}),
+    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops", "picture"}),
     ("the door", {""}),
 )
 FLOOR = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms if room != "+"}

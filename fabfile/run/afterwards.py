@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..inventory.values import Targets
+from ..report import document
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,14 @@ class Ended:
     summary: Mapping[str, Any]
 
 
+def report(ended: Ended) -> str:
+    """Draw the run, and say where the picture is."""
+    file, _ = document.write(ended.folder, ended.summary)
+    return f"report: {document.short(file)}"
+
+
 # Each is called once with the ended run, and returns what to say of it to a person, or "".
-TELLERS: tuple[Callable[[Ended], str], ...] = ()
+TELLERS: tuple[Callable[[Ended], str], ...] = (report,)
 
 
 def tell(ended: Ended, say: Callable[[str], None]) -> None:
