@@ -12,7 +12,7 @@ RIGHT = 26                  # room for half a label of the axis
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 TICKS = 12                  # labels that the axis may bear
 GLYPH = 6.3                 # units that one letter takes at 12 px
-BOLD = 6.9                  # the same in bold
+BOLD = 7.3                  # the same in bold
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,8 +134,8 @@ def _took(seconds: float) -> str:
 
 
 def _picture(run: Figures) -> str:
-    what = (f"A lane for each of {len(run.lanes)} hosts with its phases, over {_took(run.seconds)}; below, on the same axis, hosts in rotation, "
-            "requests, their latency and those lost. The table below holds the same in words.")
+    what = (f"A lane for each of {len(run.lanes)} hosts with its phases, over {_took(run.seconds)}; below, on the same axis, "
+            "hosts in rotation, requests, their latency and those lost. The table below holds the same in words.")
     picture = _box(drawing(run, "picture described"), role="group", aria_label="the picture; it scrolls sideways")
     title, described = tag("h2", "The run, second by second", id="picture"), tag("p", text(what), id="described", class_="unseen")
     return tag("section", title, described, tag("figure", picture, tag("figcaption", legend(run))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .axis import BOLD, RIGHT, WIDTH, Axis, cut, shade
+from .axis import BOLD, WIDTH, Axis, cut, shade
 from .figures import Figures
 from .lanes import Lane, Mark, Segment
 from .markup import listed, moved, tag, text, titled
@@ -34,11 +34,11 @@ BARS = {"new": "serves {release}", "old": "serves another release", "out": "out 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Say how tall lanes are, and how much is written into them: less, the more hosts there are."""
+    """Say how tall lanes are, and how much stands in them: less, the more hosts there are; `single`: each thing has its own words."""
 
     row: int
     words: bool
-    ticks: bool
+    single: bool
 
     @property
     def block(self) -> int:
@@ -98,7 +98,7 @@ def legend(run: Figures) -> str:
     served = {shade(each.release, run) for lane in run.lanes for each in lane.serving}
     block = {"x": 1, "y": 1, "width": 24, "height": 12, "rx": 2}
     items = [_swatch(26, tag("rect", class_=f"s {kind}", **block), NAMES.get(kind, kind)) for kind in LEGEND if kind in kinds]
-    if "open" in marks and look(len(run.lanes)).ticks:
+    if "open" in marks and look(len(run.lanes)).single:
         ticks = tag("path", class_="boot", d="M4 7v6") + tag("path", class_="open", d="M11 1v12")
         items.append(_swatch(16, ticks, "a worker boots, opens"))
     items += [_swatch(16, moved(8, 7, SIGNS[kind]), words) for kind, words in SIGNED.items() if kind in marks]
@@ -136,6 +136,8 @@ def _lanes(run: Figures, axis: Axis) -> tuple[str, float]:
 def _lane(lane: Lane, run: Figures, axis: Axis, shown: Look, state: str) -> str:
     whole, short = titled(f"{lane.host}: {state}"), text(cut(lane.host, axis.left - 18, MONO))
     name = tag("text", whole, short, class_="host" if shown.words else "host small", x=8, y=shown.row / 2 + 4)
+    if not shown.single:
+        return tag("g", titled(_whole(lane, state)), name, _merged(lane, run, axis, shown)) + _signs(lane, axis, shown)
     blocks = "".join(_segment(each, axis, shown) for each in lane.segments)
     left = "" if any(mark.kind in BAD for mark in lane.marks) else _left_alone(lane, axis, shown, state)
     return name + _bars(lane, run, axis, shown) + blocks + _ticks(lane.marks, axis, shown) + _signs(lane, axis, shown) + left
@@ -164,13 +166,33 @@ def _bars(lane: Lane, run: Figures, axis: Axis, shown: Look) -> str:
 
 
 def _ticks(marks: Sequence[Mark], axis: Axis, shown: Look) -> str:
-    """Draw when workers booted and opened; of very many hosts only that they did, without words."""
+    """Draw when workers booted and opened."""
     heights = {"boot": f"{3 + shown.block * 0.55:g}v{shown.block * 0.45:g}", "open": f"3v{shown.block}"}
-    strokes = [(mark, f"M{axis.x(mark.at)} {heights[mark.kind]}") for mark in marks if mark.kind in heights]
-    if shown.ticks:
-        return "".join(tag("path", titled(f"{clock(mark.at)} {mark.text}"), class_=mark.kind, d=path) for mark, path in strokes)
-    opened = "".join(path for mark, path in strokes if mark.kind == "open")
-    return tag("path", class_="open", d=opened) if opened else ""
+    return "".join(
+        tag("path", titled(f"{clock(mark.at)} {mark.text}"), class_=mark.kind, d=f"M{axis.x(mark.at)} {heights[mark.kind]}")
+        for mark in marks if mark.kind in heights
+    )
+
+
+def _merged(lane: Lane, run: Figures, axis: Axis, shown: Look) -> str:
+    """Draw a lane among very many: what looks alike is one path, and only the whole of it tells something."""
+    blocks: dict[str, str] = {}
+    for each in lane.segments:
+        kind = f"s {COLOURS.get(each.kind, each.kind)}"
+        blocks[kind] = blocks.get(kind, "") + _block(axis, each.start, each.end, 3, shown.block)
+    for serving, end in zip(lane.serving, [*(each.at for each in lane.serving[1:]), run.seconds], strict=True):
+        kind = f"bar {shade(serving.release, run)}"
+        blocks[kind] = blocks.get(kind, "") + _block(axis, serving.at, end, shown.block + 5, 3)
+    return "".join(tag("path", class_=kind, d=path) for kind, path in blocks.items())
+
+
+def _block(axis: Axis, start: float, end: float, y: float, height: float) -> str:
+    x = axis.x(start)
+    return f"M{x:g} {y}v{height}h{max(axis.x(end) - x, 1):.1f}v{-height}z"
+
+
+def _whole(lane: Lane, state: str) -> str:
+    return "; ".join((f"{lane.host}: {state}", *(f"{each.kind} {clock(each.start)} {each.end - each.start:.1f} s" for each in lane.segments)))
 
 
 def _signs(lane: Lane, axis: Axis, shown: Look) -> str:
@@ -186,9 +208,9 @@ def _met(lane: Lane, axis: Axis, shown: Look, state: str) -> str:
     bad = [mark for mark in lane.marks if mark.kind in BAD]
     if not bad or not shown.words:
         return ""
-    words = cut(f"{bad[-1].text}; {state}", WIDTH - RIGHT - axis.left, BOLD)
-    x = min(axis.x(bad[-1].at) - 7, WIDTH - RIGHT - len(words) * BOLD)
-    return tag("text", text(words), class_="met", x=x, y=shown.row + 9)
+    words, x = cut(f"{bad[-1].text}; {state}", axis.right - axis.left, BOLD), axis.x(bad[-1].at) - 7
+    fits = x + len(words) * BOLD < axis.right
+    return tag("text", text(words), class_="met" if fits else "met before", x=x if fits else axis.right, y=shown.row + 9)
 
 
 def _left_alone(lane: Lane, axis: Axis, shown: Look, state: str) -> str:

@@ -13,7 +13,7 @@ from .lanes import Lane, lanes
 from .stream import SCHEMA, Event
 from .summary import told_state
 
-CELLS = 240           # points that a picture shows of a series; a longer one is folded
+CELLS = 180           # points that a picture shows of a series; a longer one is folded
 BACK_AND_FORTH = {    # how to undo what went well, or to go on from it
     "deploy": "fab rollback --hosts {hosts}   back to each host's last good release; the database is not touched",
     "resume": "fab rollback --hosts {hosts}   back to each host's last good release; the database is not touched",
@@ -166,7 +166,7 @@ def _state(end: Mapping[str, Any]) -> str:
 
 def _phases(events: Iterable[Event], end: float) -> Iterable[Phase]:
     begun = [event for event in events if event.get("event") == "phase"]
-    for event, after in zip(begun, [*begun[1:], {"at": end}], strict=True):
+    for event, after in zip(begun, [*begun[1:], {"at": end}], strict=False):
         yield Phase(str(event.get("phase")), str(event.get("what")), _seconds(event.get("at")), _seconds(after["at"]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from .axis import Axis, shade
 from .figures import Cell, Figures, Measured
@@ -11,6 +11,7 @@ from .telling import clock
 
 BASE = 50       # where a strip stands, in units from its top
 TALL = 38       # how high it may rise from there
+ROW = 62        # the height of a strip with the air below it
 TOLD = 60       # changes that a hover text tells
 
 
@@ -21,9 +22,9 @@ def strips(run: Figures, axis: Axis) -> Iterable[tuple[str, float]]:
         yield _capacity(run, axis), 64
     if run.measured and run.measured.cells:
         yield _answers(run, run.measured, axis), max(42, 16 * len(run.measured.answers) + 18)
-        yield _rate(run.measured, axis), 62
-        yield _slow(run.measured, axis), 62
-        yield _lost(run.measured, axis), 44
+        yield _rate(run.measured, axis), ROW
+        yield _slow(run.measured, axis), ROW
+        yield _lost(run.measured, axis) + _hover(run.measured, axis, 2 * ROW), 44
 
 
 def _head(name: str, more: str, y: float = 16) -> str:
@@ -78,32 +79,41 @@ def _answers(run: Figures, measured: Measured, axis: Axis) -> str:
 def _rate(measured: Measured, axis: Axis) -> str:
     rates = [cell.sent / (cell.end - cell.start) for cell in measured.cells]
     most = max(rates) or 1.0
-    columns = [(cell, rate / most, f"{rate:.0f} requests a second") for cell, rate in zip(measured.cells, rates, strict=True)]
+    columns = ((cell, rate / most) for cell, rate in zip(measured.cells, rates, strict=True))
     return _head("requests/s", f"{measured.sent} sent, most {most:.0f}/s") + _columns(columns, axis, "rate")
 
 
 def _slow(measured: Measured, axis: Axis) -> str:
     most = max((cell.p99 for cell in measured.cells if cell.p99 is not None), default=0.0) or 1.0
-    columns = [(cell, cell.p99 / most, f"p99 {cell.p99 * 1000:.0f} ms") for cell in measured.cells if cell.p99 is not None]
+    columns = ((cell, cell.p99 / most) for cell in measured.cells if cell.p99 is not None)
     return _head("latency, p99", f"most {most * 1000:.0f} ms") + _columns(columns, axis, "slow")
 
 
-def _columns(columns: Sequence[tuple[Cell, float, str]], axis: Axis, kind: str) -> str:
+def _columns(columns: Iterable[tuple[Cell, float]], axis: Axis, kind: str) -> str:
     """Draw one column for each cell, as high as its share of the highest."""
-    return _ground(axis) + "".join(
-        _column(cell, axis, BASE - TALL * share, TALL * share, kind, told) for cell, share, told in columns
-    )
+    path = "".join(f"M{axis.x(cell.start):g} {BASE}V{BASE - TALL * share:.1f}H{axis.x(cell.end):g}V{BASE}" for cell, share in columns)
+    return _ground(axis) + tag("path", class_=kind, d=path)
 
 
 def _column(cell: Cell, axis: Axis, y: float, height: float, kind: str, told: str) -> str:
     x = axis.x(cell.start)
-    return tag("rect", titled(f"{clock(cell.start)} {told}"), class_=kind, x=x, y=y, width=max(axis.x(cell.end) - x, 0.6), height=height)
+    return tag("rect", titled(f"{clock(cell.start)} {told}"), class_=kind, x=x, y=y, width=max(axis.x(cell.end) - x, 1.0), height=height)
+
+
+def _hover(measured: Measured, axis: Axis, above: float) -> str:
+    """Lay what each cell counted over it, from so far above, for the mouse."""
+    return "".join(_column(cell, axis, -above, above + 32, "hover", _counted(cell)) for cell in measured.cells)
+
+
+def _counted(cell: Cell) -> str:
+    slow = f", p99 {cell.p99 * 1000:.0f} ms" if cell.p99 is not None else ""
+    return f"{cell.sent / (cell.end - cell.start):.0f} requests/s{slow}, {cell.failed} lost"
 
 
 def _lost(measured: Measured, axis: Axis) -> str:
     """Draw the requests that were lost; the strip is there to stay empty."""
     frame = tag("rect", class_="frame", x=axis.left, y=4, width=axis.right - axis.left, height=28, rx=3)
-    lost = "".join(_column(cell, axis, 4, 28, "lost", f"{cell.failed} lost") for cell in measured.cells if cell.failed)
+    lost = "".join(_column(cell, axis, 4, 28, "lost", _counted(cell)) for cell in measured.cells if cell.failed)
     kind, middle = "lostword" if measured.lost else "none", (axis.left + axis.right) / 2
     words = tag("text", f"{measured.lost} lost of {measured.sent}", class_=kind, x=middle, y=23)
     gap = f"longest gap {measured.gap:.2f} s" if measured.gap is not None else ""
