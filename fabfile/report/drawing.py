@@ -34,7 +34,7 @@ BARS = {"new": "serves {release}", "old": "serves another release", "out": "out 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Say how tall lanes are, and how much stands in them: less, the more hosts there are; `single`: each thing has its own words."""
+    """Say how tall lanes are, and how much stands in them: less, the more hosts there are; `single`: each thing tells itself."""
 
     row: int
     words: bool
@@ -192,7 +192,8 @@ def _block(axis: Axis, start: float, end: float, y: float, height: float) -> str
 
 
 def _whole(lane: Lane, state: str) -> str:
-    return "; ".join((f"{lane.host}: {state}", *(f"{each.kind} {clock(each.start)} {each.end - each.start:.1f} s" for each in lane.segments)))
+    spent = (f"{each.kind} {clock(each.start)} {each.end - each.start:.1f} s" for each in lane.segments)
+    return "; ".join((f"{lane.host}: {state}", *spent))
 
 
 def _signs(lane: Lane, axis: Axis, shown: Look) -> str:

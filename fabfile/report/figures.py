@@ -203,19 +203,18 @@ def _cells(series: Sequence[Mapping[str, Any]], seconds: float, shift: float) ->
     """Fold several series into one of at most CELLS cells: counts add up, of the slowest answers the slowest counts."""
     step = max([each["step"] for each in series], default=1.0)
     step *= math.ceil(seconds / step / CELLS) or 1
-    for number in range(math.ceil(seconds / step)):
-        start, end = number * step, min((number + 1) * step, seconds)
-        if end - start < step / 4 and number:
-            continue  # a rate of so short a time says nothing
-        here = [(each, _slots(each, number, step)) for each in series]
+    many = max(round(seconds / step), 1)  # what is left at the end is not a cell of its own: its rate would say nothing
+    for number in range(many):
+        start, end = number * step, seconds if number == many - 1 else (number + 1) * step
+        here = [(each, _slots(each, start, end)) for each in series]
         slow = [each["p99"][slot] for each, slots in here for slot in slots if each["p99"][slot] is not None]
         yield Cell(start + shift, end + shift, sum(each["sent"][slot] for each, slots in here for slot in slots),
                    sum(each["failed"][slot] for each, slots in here for slot in slots), max(slow, default=None))
 
 
-def _slots(series: Mapping[str, Any], number: int, step: float) -> range:
+def _slots(series: Mapping[str, Any], start: float, end: float) -> range:
     """Give the indices of a series that lie in one cell."""
-    first, last = (min(round(edge * step / series["step"]), len(series["sent"])) for edge in (number, number + 1))
+    first, last = (min(math.ceil(edge / series["step"]), len(series["sent"])) for edge in (start, end))
     return range(first, last)
 
 

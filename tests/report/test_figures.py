@@ -69,7 +69,7 @@ def test_what_was_counted_lies_on_the_axis_of_the_run(name):
     requests = last(recorded(name), "requests")
     assert run.measured is not None
     assert run.measured.lost == requests["lost"] == 0
-    assert sum(cell.sent for cell in run.measured.cells) <= sum(sum(tally["series"]["sent"]) for tally in requests["tallies"] if tally["counted"])
+    assert sum(cell.sent for cell in run.measured.cells) == sum(sum(tally["series"]["sent"]) for tally in requests["tallies"] if tally["counted"])
     claimed = next(phase.end for phase in run.phases if phase.name == "claim")
     assert claimed - 0.2 < run.measured.cells[0].start
     assert run.measured.cells[-1].end <= run.seconds
