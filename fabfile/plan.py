@@ -64,11 +64,11 @@ def floor(groups: Sequence[Group], options: Options) -> int:
 
 
 def _out(group: Group, widths: Sequence[str]) -> int:
-    """Give the most hosts of a group that are out at once; a balancer's last one up is never drained, without one the gate alone does."""
+    """Give the most hosts of a group that are out at once: drained, but never the last one up; else only those that restart."""
     width = min(widest(group, widths), len(group.hosts))
-    if any(_loses(process) for host in group.hosts for process in host.app.processes):
-        return width
-    return min(width, len(group.hosts) - 1) if group.balancer else 0
+    if group.balancer and len(group.hosts) > 1:
+        return min(width, len(group.hosts) - 1)
+    return width if any(_loses(process) for host in group.hosts for process in host.app.processes) else 0
 
 
 def refuse_downtime(groups: Iterable[Group], allowed: bool) -> None:
