@@ -14,6 +14,7 @@ from .stream import SCHEMA, Event
 from .summary import told_state
 
 CELLS = 180           # points that a picture shows of a series; a longer one is folded
+LINES, LONG = 80, 240  # of what went wrong: lines, and characters in one
 BACK_AND_FORTH = {    # how to undo what went well, or to go on from it
     "deploy": "fab rollback --hosts {hosts}   back to each host's last good release; the database is not touched",
     "resume": "fab rollback --hosts {hosts}   back to each host's last good release; the database is not touched",
@@ -139,9 +140,11 @@ def _only(releases: Iterable[str]) -> str:
 
 def _told(message: str) -> tuple[str, list[str]]:
     """Part what a run said at its end into what was, and what to type next."""
-    lines = message.splitlines()
+    lines = [line if len(line) <= LONG else f"{line[:LONG]}…" for line in message.splitlines()]
     following = [line.removeprefix("Next:").strip() for line in lines if line.startswith("Next:")]
-    return "\n".join(line for line in lines if not line.startswith("Next:")), following
+    said = [line for line in lines if not line.startswith("Next:")]
+    more = [f"... {len(said) - LINES} lines more: they are in the logs of this run"] if len(said) > LINES else []
+    return "\n".join([*said[:LINES], *more]), following
 
 
 def _states(found: Sequence[Lane], summary: Event, reloads: bool) -> Iterable[tuple[str, str]]:

@@ -11,6 +11,7 @@ from .stream import Event
 from .telling import told
 
 PHASES = ("claim", "build", "migrate", "finish")  # one script from begin to end; a reload has parts
+WORDS = 160  # characters of what was said at a moment; all of it is in the log
 NOTED = ("revive", "stray", "scale", "remove", "note")
 
 
@@ -93,7 +94,7 @@ class Course:
 
     def _joined(self, event: Event) -> None:
         if self._cut is not None:
-            self.marks.append(Mark("joined", event["at"], f"link back after {event['at'] - self._cut:.1f} s"))
+            self._mark("joined", event["at"], f"link back after {event['at'] - self._cut:.1f} s")
             self._cut = None
 
     def _take(self, phase: str, kind: str, at: float, event: Event) -> None:
@@ -107,6 +108,9 @@ class Course:
             self._begin(phase, at, phase)
         elif phase == "reload":
             self._reload(kind, at, event)
+
+    def _mark(self, kind: str, at: float, text: str) -> None:
+        self.marks.append(Mark(kind, at, text if len(text) <= WORDS else f"{text[:WORDS]}…"))
 
     # ------------------------------------------------------------------ its phases
 
@@ -127,10 +131,10 @@ class Course:
         """Take the end of a script; its code is None when the link was lost."""
         if event["code"] is None:
             self._cut = at
-            self.marks.append(Mark("cut", at, f"link lost in {phase}, step {event['step'] or 'start'}"))
+            self._mark("cut", at, f"link lost in {phase}, step {event['step'] or 'start'}")
             return
         if event["code"] and phase != "reload":
-            self.marks.append(Mark("refused", at, f"failed in {phase}, step {event['step'] or 'start'}"))
+            self._mark("refused", at, f"failed in {phase}, step {event['step'] or 'start'}")
         self._close(at)
 
     def _reload(self, kind: str, at: float, event: Event) -> None:
@@ -141,7 +145,7 @@ class Course:
         elif kind == "settle" and self._open and self._open[0] != "back":
             self._begin("settle", at, f"must stay healthy for {event['ms'] / 1000:.0f} s")
         elif kind == "failed":
-            self.marks.append(Mark("refused", at, f"refused: {event['why']}"))
+            self._mark("refused", at, f"refused: {event['why']}")
         elif kind == "revert":
             self._begin("back", at, f"back to {event['to'] or 'nothing'}")
         elif kind in ("done", "reverted"):
@@ -149,10 +153,10 @@ class Course:
             self._run(at, event.get("release"))
         elif kind in ("broken", "lost"):
             self._close(at)
-            self.marks.append(Mark("broken", at, f"{kind}: {event.get('back') or event.get('why')}"))
+            self._mark("broken", at, f"{kind}: {event.get('back') or event.get('why')}")
             self._run(at, None)
         elif kind in NOTED:
-            self.marks.append(Mark("note", at, told("reload", "", event, verbose=False).strip()))
+            self._mark("note", at, told("reload", "", event, verbose=False).strip())
 
     def _work(self, at: float, there: str) -> None:
         """Begin its reload; what is followed again after a lost link goes on."""
@@ -163,7 +167,7 @@ class Course:
 
     def _worker(self, at: float, event: Event) -> None:
         if event["state"] in ("boot", "open"):
-            self.marks.append(Mark(event["state"], at, f"worker {event['id']} {event['state']}: {event['release']} (pid {event['pid']})"))
+            self._mark(event["state"], at, f"worker {event['id']} {event['state']}: {event['release']} (pid {event['pid']})")
         if event["state"] == "open":
             self._run(at, event["release"])
 
@@ -181,7 +185,7 @@ class Course:
             self._close(start)
             self.segments.append(Segment(kind, start, at, text))
         if not event["ok"]:
-            self.marks.append(Mark("refused", at, text))
+            self._mark("refused", at, text)
 
     # ------------------------------------------------------------------ what it serves
 

@@ -13,7 +13,7 @@ import pytest
 
 from fabfile.inventory.values import Targets
 from fabfile.run.afterwards import Ended, tell
-from tests.report.recording import FOLDER, recorded
+from tests.picture.recording import FOLDER, recorded
 
 HOME = Path(__file__).parents[2]
 FIRST, LAST = "20260101-120000-aaaaaa", "20260102-120000-bbbbbb"

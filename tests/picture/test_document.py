@@ -14,8 +14,8 @@ import pytest
 
 from fabfile.report import document
 from fabfile.report.figures import figures
-from tests.report.crowd import crowd
-from tests.report.recording import FOLDER, RECORDED, recorded
+from tests.picture.crowd import crowd
+from tests.picture.recording import FOLDER, RECORDED, recorded
 
 NASTY = [
     '<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', "' onload='alert(1)", "]]></style><style>*{display:none}", "&lt;b&gt; & <b>",
@@ -141,6 +141,17 @@ def test_it_stays_small():
     assert len(page("second").encode()) < 60_000
     for name in ("good", "second"):
         assert len(document.document(figures(crowd(recorded(name), 60))).encode()) < 150_000
+
+
+def test_it_stays_small_where_much_was_said():
+    events = crowd(recorded("throws"), 60)
+    events[-1]["message"] = "\n".join("x" * 5000 for _ in range(5000))
+    for event in events:
+        if event["event"] == "failed":
+            event["why"] = "y" * 5000
+    made = document.document(figures(events))
+    assert len(made.encode()) < 150_000
+    assert "4920 lines more" in made
 
 
 # ---------------------------------------------------------------- the file

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fabfile.report.figures import CELLS, NO_END, STOPPED, figures
-from tests.report.crowd import crowd
-from tests.report.recording import RECORDED, recorded
+from tests.picture.crowd import crowd
+from tests.picture.recording import RECORDED, recorded
 
 
 def last(events: list, kind: str) -> dict:

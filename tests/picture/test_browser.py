@@ -9,9 +9,9 @@ import pytest
 
 from fabfile.report import document
 from fabfile.report.figures import figures
-from tests.report.browser import COLLISIONS, CONTRAST, Browser
-from tests.report.crowd import crowd
-from tests.report.recording import recorded
+from tests.picture.browser import COLLISIONS, CONTRAST, Browser
+from tests.picture.crowd import crowd
+from tests.picture.recording import recorded
 
 pytestmark = pytest.mark.slow
 PAGES = ("good", "throws", "second", "interrupted", "cut", "lost", "many", "many back", "long names")

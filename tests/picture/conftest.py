@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import system
-from tests.report.browser import Browser
+from tests.picture.browser import Browser
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """
 Keep a real run as a fixture: its events without what is this machine's, or nobody's to know.
 
-    python -m tests.report.recording <state>/gapless/<run>/run.jsonl >tests/report/good.jsonl
+    python -m tests.picture.recording <state>/gapless/<run>/run.jsonl >tests/picture/good.jsonl
 """
 
 from __future__ import annotations

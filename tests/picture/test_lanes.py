@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fabfile.report.lanes import Lane, lanes
-from tests.report.recording import RECORDED, recorded
+from tests.picture.recording import RECORDED, recorded
 
 GROUPS = {"lab": ["lab1", "lab2", "lab3"]}
 
