@@ -108,7 +108,7 @@ def figures(events: Sequence[Event]) -> Figures:
     groups = {str(name): [str(host) for host in hosts] for name, hosts in dict(run.get("groups") or {}).items()}
     found = lanes(events, groups, end)
     verb, selector, code = str(run.get("verb", "run")), str(run.get("selector", "")), summary.get("exit")
-    message, following = _told(str(summary.get("message") or ""))
+    message, following = _told(str(summary.get("message") or "") if summary else _last_words(events))
     before = tuple(sorted({lane.before for lane in found if lane.before}))
     if code == 0 and not following and verb in BACK_AND_FORTH and before:
         following = [BACK_AND_FORTH[verb].format(hosts=cmd(selector))]
@@ -127,6 +127,11 @@ def figures(events: Sequence[Event]) -> Figures:
 
 def _last(events: Sequence[Event], kind: str) -> Event:
     return next((event for event in reversed(events) if event.get("event") == kind), {})
+
+
+def _last_words(events: Sequence[Event]) -> str:
+    """Give what a run said last that has written no summary: it may have told why it left, and what to type."""
+    return str(next((event["text"] for event in reversed(events) if "text" in event and "event" not in event), ""))
 
 
 def _seconds(at: object) -> float:

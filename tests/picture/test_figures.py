@@ -43,6 +43,12 @@ def test_a_run_without_an_end_says_so():
     assert all(state.startswith("not known; last seen serving 0002") for _, state in run.states)
 
 
+def test_a_run_that_left_at_once_has_its_last_words_told():
+    words = "interrupted, and left at once.\nNext:  fab resume --hosts lab   or   fab abort --hosts lab"
+    run = figures([*(event for event in recorded("good") if event["event"] != "summary"), {"at": 70.0, "text": words}])
+    assert (run.message, run.following) == ("interrupted, and left at once.", ("fab resume --hosts lab   or   fab abort --hosts lab",))
+
+
 def test_nothing_at_all_is_a_run_too():
     assert figures([]).lanes == ()
 
