@@ -142,7 +142,8 @@ def _picture(run: Figures) -> str:
 
 
 def _wrong(run: Figures) -> str:
-    return _section("What went wrong", _box(tag("pre", text(run.message)))) if run.message.strip() else ""
+    stopped = run.exit is None or run.exit >= 128
+    return _section("What it said last" if stopped else "What went wrong", _box(tag("pre", text(run.message)))) if run.message.strip() else ""
 
 
 def _following(run: Figures) -> str:

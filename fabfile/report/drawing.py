@@ -139,19 +139,26 @@ def _lane(lane: Lane, run: Figures, axis: Axis, shown: Look, state: str) -> str:
     if not shown.single:
         return tag("g", titled(_whole(lane, state)), name, _merged(lane, run, axis, shown)) + _signs(lane, axis, shown)
     blocks = "".join(_segment(each, axis, shown) for each in lane.segments)
+    words = "".join(_word(each, axis, shown) for each in lane.segments)
     left = "" if any(mark.kind in BAD for mark in lane.marks) else _left_alone(lane, axis, shown, state)
-    return name + _bars(lane, run, axis, shown) + blocks + _ticks(lane.marks, axis, shown) + _signs(lane, axis, shown) + left
+    return name + _bars(lane, run, axis, shown) + blocks + _ticks(lane.marks, axis, shown) + words + _signs(lane, axis, shown) + left
 
 
 def _segment(each: Segment, axis: Axis, shown: Look) -> str:
     kind = COLOURS.get(each.kind, each.kind)
     x, width = axis.x(each.start), max(axis.x(each.end) - axis.x(each.start), 1.5)
     told = titled(f"{clock(each.start)} {each.text}, {each.end - each.start:.1f} s")
-    block = tag("rect", told, class_=f"s {kind}", x=x, y=3, width=width, height=shown.block, rx=2)
+    return tag("rect", told, class_=f"s {kind}", x=x, y=3, width=width, height=shown.block, rx=2)
+
+
+def _word(each: Segment, axis: Axis, shown: Look) -> str:
+    """Name a segment in itself, where it is wide enough."""
+    kind = COLOURS.get(each.kind, each.kind)
     label = each.text.split(":")[0] if each.kind == "back" else each.kind
+    x, width = axis.x(each.start), axis.x(each.end) - axis.x(each.start)
     if not shown.words or cut(label, width - 8) != label:
-        return block
-    return block + tag("text", text(label), class_=f"word {kind}", x=x + width / 2, y=shown.block / 2 + 7)
+        return ""
+    return tag("text", text(label), class_=f"word {kind}", x=x + width / 2, y=shown.block / 2 + 7)
 
 
 def _bars(lane: Lane, run: Figures, axis: Axis, shown: Look) -> str:
