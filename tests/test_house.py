@@ -113,6 +113,7 @@ def test_the_wheel_carries_every_room():
     packages = {"gapless", *(f"gapless.{file.parent.name}" for file in ROOMS.glob("*/__init__.py"))}
     assert all(f'"{package}"' in text for package in packages)
     assert '"gapless.runtime" = ["*.cjs"]' in text
+    assert '"gapless.report" = ["*.css"]' in text
 
 
 # ---------------------------------------------------------------------- a light door

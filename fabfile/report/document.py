@@ -142,8 +142,10 @@ def _picture(run: Figures) -> str:
 
 
 def _wrong(run: Figures) -> str:
+    if not run.message.strip():
+        return ""
     stopped = run.exit is None or run.exit >= 128
-    return _section("What it said last" if stopped else "What went wrong", _box(tag("pre", text(run.message)))) if run.message.strip() else ""
+    return _section("What it said last" if stopped else "What went wrong", _box(tag("pre", text(run.message))))
 
 
 def _following(run: Figures) -> str:
