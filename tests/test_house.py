@@ -32,6 +32,10 @@ FLOORS = (
     ("the faces", {"report.plain", "report.jsonlines"}),
     ("which face", {"report.faces"}),
     ("a page", {"report.page"}),
+    ("a picture", {"report.lanes"}),
+    ("its figures", {"report.figures"}),
+    ("its drawing", {"report.markup", "report.axis", "report.strips", "report.drawing", "+"}),
+    ("its document", {"report.document"}),
     ("the edges", {"fleet", "prober", "probe"}),
     ("a run's hold on the hosts", {"run", "run.signals", "run.claim", "run.lease", "run.hooks"}),
     ("its waves", {"run.waves"}),
@@ -40,11 +44,11 @@ FLOORS = (
     ("its echo", {"run.notify", "run.metrics", "+"}),
     ("all that follows it", {"run.afterwards"}),
     ("its whole way", {"run.runner"}),
-    ("a look", {"look", "look.view"}),
+    ("a look", {"look", "look.view", "look.runs"}),
     ("a first hosts.yaml", {"begin", "begin.found", "begin.package", "begin.around", "begin.running", "begin.draft", "begin.asking",
                             "begin.beginning", "+"}),
     ("the wiring", {"cli"}),
-    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops", "init"}),
+    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops", "picture", "init"}),
     ("the door", {""}),
     ("the program", {"program"}),
     ("how it is started", {"__main__"}),
@@ -116,6 +120,7 @@ def test_the_wheel_carries_every_room():
     packages = {"gapless", *(f"gapless.{file.parent.name}" for file in ROOMS.glob("*/__init__.py"))}
     assert all(f'"{package}"' in text for package in packages)
     assert '"gapless.runtime" = ["*.cjs"]' in text
+    assert '"gapless.report" = ["*.css"]' in text
 
 
 # ---------------------------------------------------------------------- a light door

@@ -86,3 +86,16 @@ def places(measured: Any) -> str:
 def states(ends: Mapping[str, Any]) -> str:
     """List each host's state after the run."""
     return table(["host", "state"], [[name, text] for name, text in ends.items()])
+
+
+def told_state(end: Any, explained: bool = False) -> str:
+    """Say in words what a host runs now; why that is not known only where it was not `explained` before."""
+    text = {
+        "new": f"runs {end.now}, healthy",
+        "old": f"is back on {end.was}, healthy" if end.was else "runs nothing: this was its first release",
+        "untouched": "was not changed",
+        "unseen": f"runs {end.now}, but clients can't be seen to reach it",
+        "doubted": f"runs {end.now}, healthy, but a hook says no",
+        "unknown": "UNKNOWN: see above" if explained else f"UNKNOWN: {end.why}",
+    }[end.state]
+    return f"{text}; OUT OF ROTATION: {end.out_of_rotation}" if end.out_of_rotation else text

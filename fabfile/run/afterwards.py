@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..report import document
 from ..report.summary import Ended
 from .metrics import metrics
 from .notify import notify
 
+
+def report(ended: Ended) -> str:
+    """Draw the run, and say where the picture is."""
+    file, _ = document.write(ended.folder, ended.summary)
+    return f"report: {document.short(file)}"
+
+
 # Each is called once with the ended run, and returns what to say of it to a person, or "".
-TELLERS: tuple[Callable[[Ended], str], ...] = (metrics, notify)
+TELLERS: tuple[Callable[[Ended], str], ...] = (report, metrics, notify)
 
 
 def tell(ended: Ended, say: Callable[[str], None]) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .. import plan
 from ..errors import GaplessError, Interrupted, LockHeld, LockLost, Unsettled, UsageError
 from ..how import How
 from ..inventory.values import Targets
@@ -49,7 +50,8 @@ def running(chosen: Targets, options: Options, commit: str, how: How, *, patienc
     forget_old_runs(state_dir())
     rollout = Rollout(run_id, chosen, options, commit, stream, marks, resumes)
     groups = {group.name: [host.name for host in group.hosts] for group in chosen.groups}
-    stream("start", "", {"event": "run", "schema": SCHEMA, "selector": chosen.selector, "groups": groups, **rollout.owner()})
+    promised = {"selector": chosen.selector, "groups": groups, "floor": plan.floor(chosen.groups, options)}
+    stream("start", "", {"event": "run", "schema": SCHEMA, "began": round(time.time(), 3), **promised, **rollout.owner()})
     with stopped_by(partial(_leave, rollout, stream)) as stop:
         yield from _carry_out(rollout, stream, marks, patience, stop)
 

@@ -21,6 +21,7 @@ from ..errors import HookFailed, LockLost, RunFailed, Unsettled
 from ..fleet import Fleet
 from ..inventory.values import Balancer, Group, Host, Targets
 from ..plan import Facts, Options
+from ..report.summary import told_state
 from ..transport import Outcome
 from .hooks import Hooks
 from .lease import Lease
@@ -342,15 +343,3 @@ def ended(outcome: Outcome) -> Reloaded:
     state = {"reverted": "untouched" if end.get("untouched") else "old", "broken": "unknown"}[end["event"]]
     why = end["why"] + (f"; and going back failed: {end['back']}" if "back" in end else "")
     return Reloaded(state, was, why=why, lines=end.get("lines") or [])
-
-
-def told_state(end: Reloaded, explained: bool = False) -> str:
-    text = {
-        "new": f"runs {end.now}, healthy",
-        "old": f"is back on {end.was}, healthy" if end.was else "runs nothing: this was its first release",
-        "untouched": "was not changed",
-        "unseen": f"runs {end.now}, but clients can't be seen to reach it",
-        "doubted": f"runs {end.now}, healthy, but a hook says no",
-        "unknown": "UNKNOWN: see above" if explained else f"UNKNOWN: {end.why}",
-    }[end.state]
-    return f"{text}; OUT OF ROTATION: {end.out_of_rotation}" if end.out_of_rotation else text
