@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ class Options:
     max_parallel: tuple[str, ...] = ()
     one_group_at_a_time: bool = False
     allow_downtime: bool = False
+    again: bool = False
+    resolved: str = ""
 
     @property
     def leads_back(self) -> bool:
@@ -55,6 +57,22 @@ def _count(width: str, total: int) -> int:
 def widest(group: Group, widths: Sequence[str]) -> int:
     """Give the most hosts of a group that may be out of rotation at once."""
     return max(_count(width, len(group.hosts)) for width in widths)
+
+
+def widths(group: Group, options: Options) -> Sequence[str]:
+    """Give the widths of a group's waves: what was typed comes before what hosts.yaml says."""
+    return options.max_parallel or group.update.max_parallel
+
+
+def in_waves(group: Group, options: Options, names: Container[str]) -> list[tuple[Host, ...]]:
+    """Cut those of a group's hosts that are named into the waves in which they are reloaded."""
+    return waves([host for host in group.hosts if host.name in names], widths(group, options))
+
+
+def rounds(groups: Iterable[Group], options: Options, names: Container[str]) -> int:
+    """Count the waves that come one after another; those of several groups go side by side unless told otherwise."""
+    counts = [len(in_waves(group, options, names)) for group in groups]
+    return sum(counts) if options.one_group_at_a_time else max(counts, default=0)
 
 
 def refuse_downtime(groups: Iterable[Group], allowed: bool) -> None:

@@ -24,7 +24,7 @@ FLOORS = (
                   "commands.releases", "+"}),
     ("who may, and how", {"ownership", "how"}),
     ("what was meant", {"source", "plan"}),
-    ("what is", {"drift"}),
+    ("what is", {"drift", "choice"}),
     ("one connection", {"transport"}),
     ("what faces share", {"report", "report.terminal", "report.telling", "report.summary", "report.stream", "+"}),
     ("the faces", {"report.plain", "report.jsonlines"}),

@@ -16,11 +16,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict
 from typing import Any
 
-from .. import ownership, plan
+from .. import choice, ownership, plan
 from ..commands import journal, lock, node, pm2, releases
 from ..commands.shell import Step, softly
 from ..drift import drifted
-from ..errors import PreflightFailed, RunFailed, Unsettled, UsageError
+from ..errors import RunFailed, Unsettled, UsageError
 from ..fleet import NOT_SENT, Emit, Fleet
 from ..inventory.values import Host, Targets
 from ..plan import Facts, Options
@@ -91,7 +91,7 @@ class Rollout:
 
     def build(self, only: Collection[str] | None = None) -> None:
         """Fetch, check out and build one release on every host, or on those named; no host is switched if one of them fails."""
-        self.refuse_unknown_migration()
+        choice.refuse_unknown_migration(self.facts)
         names = self.hosts if only is None else only
         self.release = self.release or plan.next_release(self.facts.values(), self.commit)
         if not names:
@@ -129,19 +129,16 @@ class Rollout:
 
     def migrate(self, again: bool = False) -> None:
         """Run the migration of the release once, on the first host that has one; what was begun before is begun again only if told."""
-        self.refuse_unknown_migration()
-        host = next((host for host in self.hosts.values() if host.app.migrate), None)
+        choice.refuse_unknown_migration(self.facts)
+        host = choice.migrates(self.hosts.values())
         if host is None:
             return
         known = plan.migrated(self.facts, self.release)
         if known == "done" and not again:
             self.begin("migrate", f"{self.release} is migrated already; not done again")
             return
-        if known and not again:
-            raise RunFailed(
-                f"the migration of {self.release} {known} before, and is not begun again by itself. No host was switched.\n"
-                f"Mend the database, then:  fab migrate --again --release {self.release} --hosts {self.targets.selector}"
-            )
+        if not again:
+            choice.refuse_begun_migration(known, self.release, self.targets.selector)
         self.begin("migrate", f"{host.app.migrate} on {host.name}")
         work = {"release": self.release, "command": host.app.migrate, "env_file": host.app.processes[0].env_file}
         before = [Step("own", lock.enter(host.app.root, self.id, f"migrate {self.release}")), self.tools(host)]
@@ -156,20 +153,6 @@ class Rollout:
             outcome.tail = [end["why"], *end["lines"]]
             stays = "No host was switched. What the migration changed before it failed stays."
             raise RunFailed(self.told("migrate", {host.name: outcome}, stays))
-
-    def refuse_unknown_migration(self) -> None:
-        """Go no further while nobody knows whether an earlier migration was applied."""
-        if not (unknown := plan.unknown_migrations(self.facts)):
-            return
-        lines = [
-            f"{name}: whether the migration of {release} (run {run}) was applied is UNKNOWN: it ended without a word"
-            for name, runs in unknown.items() for run, release in runs.items()
-        ]
-        hosts = ",".join(unknown)
-        raise Unsettled("\n".join([
-            *lines, "No host was switched. Look at the database, and say what you found:",
-            f"Next:  fab migrate --resolved done --hosts {hosts}   or   fab migrate --resolved failed --hosts {hosts}",
-        ]))
 
     def resolve_migration(self, outcome: str) -> None:
         """Write down what a person found out about migrations whose outcome was unknown."""
@@ -188,31 +171,15 @@ class Rollout:
 
     def existing(self, to: str) -> dict[str, str | None]:
         """Name each host's release to reload: the one that runs, a named one, or the newest."""
-        if to:
-            return dict.fromkeys(self.hosts, self.newest("" if to == "newest" else to))
-        return self.each_has("current release", {name: facts["current"]["release"] for name, facts in self.facts.items()})
+        return choice.existing(self.facts, to)
 
     def earlier(self, to: str, hosts: Iterable[str]) -> dict[str, str | None]:
         """Name the release to which each of these hosts goes back: a named one, or its last good one."""
-        if to:
-            return dict.fromkeys(hosts, self.newest(to))
-        return self.each_has("earlier release that was ever healthy", {name: plan.earlier(self.facts[name]) for name in hosts})
-
-    def each_has(self, what: str, found: dict[str, str | None]) -> dict[str, str | None]:
-        if none := [name for name, release in found.items() if release is None]:
-            raise PreflightFailed(f"{', '.join(none)}: no {what}; nothing was touched.")
-        return found
+        return choice.earlier(self.facts, to, hosts)
 
     def newest(self, name: str) -> str:
         """Return the release of this name, or the newest, that is complete on every host."""
-        whole = [{each["id"] for each in facts["releases"] if each["complete"] and not each["bad"]} for facts in self.facts.values()]
-        common = sorted(set.intersection(*whole), key=plan.number)
-        if name and name not in common:
-            there = ", ".join(common) or "none"
-            raise PreflightFailed(f"{name} is not a complete release on every host; there are: {there}. Nothing was touched.")
-        if not common:
-            raise PreflightFailed("no release is complete on every host; nothing was touched. Next:  fab build")
-        return name or common[-1]
+        return choice.newest(self.facts, name)
 
     # ------------------------------------------------------------------ reload and finish
 
