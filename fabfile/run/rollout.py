@@ -50,11 +50,11 @@ class Rollout:
         self.emit = emit
         self.mark = mark                      # tells the prober what is going on now
         self.release = ""
+        self.begun: list[tuple[str, float]] = []  # phases, and when each began
         self.facts: dict[str, Facts] = {}
         self.groups = {host.name: group for group in targets.groups for host in group.hosts}
         self.hosts = {host.name: host for host in targets.hosts}
-        balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in targets.groups if group.balancer}
-        self.fleet = Fleet({**{host.name: host.ssh for host in targets.hosts}, **balancers}, emit)
+        self.fleet = Fleet(targets.places, emit)
         self.held = Claim(targets, options, self.owner(), self.fleet)
         self.lease = Lease(run, targets.hosts, self.fleet)
         self.waves = Waves(run, targets, options, self.fleet, self.facts, self.lease, self.begin, mark)
@@ -253,8 +253,17 @@ class Rollout:
     # ------------------------------------------------------------------ telling
 
     def begin(self, phase: str, what: str) -> None:
+        self.begun.append((phase, time.monotonic()))
         self.mark(phase)
         self.emit(phase, "", {"event": "phase", "what": what})
+
+    def spent(self) -> dict[str, float]:
+        """Give the seconds that each phase took, the last one until now."""
+        ends = [at for _, at in self.begun[1:]] + [time.monotonic()]
+        seconds: dict[str, float] = {}
+        for (phase, at), end in zip(self.begun, ends, strict=True):
+            seconds[phase] = round(seconds.get(phase, 0.0) + end - at, 1)
+        return seconds
 
     def told(self, phase: str, bad: Mapping[str, Outcome], after: str) -> str:
         """Tell a failed phase: hosts, step, last lines, state now, next command; hosts that said the same stand together."""
