@@ -255,8 +255,11 @@ def differences(was: Forecast, now: Forecast) -> list[str]:
     if old["commit"] != new["commit"]:
         found.append(f"{was['ref']} moved from {old['commit'][:7]} to {new['commit'][:7]}")
     found += [f"hosts.yaml says something else of {name} than it did" for name in _moved(old["settings"], new["settings"])]
-    for name in [*old["hosts"], *(name for name in new["hosts"] if name not in old["hosts"])]:
-        found += _host_differences(name, old["hosts"].get(name), new["hosts"].get(name))
+    alike: dict[str, list[str]] = {}
+    for name in {**old["hosts"], **new["hosts"]}:
+        for text in _host_differences(old["hosts"].get(name), new["hosts"].get(name)):
+            alike.setdefault(text, []).append(name)
+    found += [f"{', '.join(names)}: {text}" for text, names in alike.items()]
     before, after = old["migrate"] or {}, new["migrate"] or {}
     found += [f"migration: {key} was {_said(before.get(key))}, is {_said(after.get(key))}" for key in _moved(before, after)]
     before, after = old["waves"], new["waves"]
@@ -276,10 +279,10 @@ WORDS = {
 }
 
 
-def _host_differences(name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> list[str]:
+def _host_differences(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> list[str]:
     if old is None or new is None:
-        return [f"{name}: {'was no part of it' if old is None else 'is no part of it any more'}"]
-    return [f"{name}: {WORDS[key]} was {_said(old[key])}, is {_said(new[key])}" for key in _moved(old, new)]
+        return ["was no part of it" if old is None else "is no part of it any more"]
+    return [f"{WORDS[key]} was {_said(old[key])}, is {_said(new[key])}" for key in _moved(old, new)]
 
 
 def _said(value: Any) -> str:

@@ -76,14 +76,14 @@ class Clone:
         self.dir = place / hashlib.sha256(repo.encode()).hexdigest()[:16]
         self.end = time.monotonic() + limit
         # The url is told each time, so that it is read as nothing but a url, and stands in no file.
-        self.settings = [f"remote.origin.url={repo}", "remote.origin.promisor=true", "remote.origin.partialclonefilter=tree:0", "gc.auto=0"]
+        self.settings = [f"remote.origin.url={repo}", "gc.auto=0", "remote.origin.promisor=true", "remote.origin.partialclonefilter=tree:0"]
 
     def fetch(self, commits: Iterable[str]) -> None:
         """Bring these commits here, with all that led to them."""
         self.dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (self.dir / "HEAD").exists():
             self._git("init", "-q", "--bare", "--template=")
-        if not (missing := [commit for commit in commits if not self._has(commit)]):
+        if not (missing := [commit for commit in dict.fromkeys(commits) if not self._has(commit)]):
             return
         order = ["fetch", "-q", "--no-tags", "--no-write-fetch-head", "--filter=tree:0", "origin"]
         try:
@@ -110,15 +110,15 @@ class Clone:
         return [name for name in names if "migrations" in name.split("/")[:-1] and name.endswith((".sql", ".ts", ".js", ".cjs", ".mjs"))]
 
     def _has(self, commit: str) -> bool:
-        # Without a promisor: asked about an object that is not there, git would fetch it.
+        # As if there were no remote: asked about what is not here, git would fetch it, one by one and with its directories.
         try:
-            self._git("-c", "remote.origin.promisor=false", "rev-list", "--quiet", "--max-count=1", "--end-of-options", commit)
+            self._git("rev-list", "--quiet", "--max-count=1", "--end-of-options", commit, alone=True)
         except Unreadable:
             return False
         return True
 
-    def _git(self, *words: str) -> str:
-        settings = [word for setting in self.settings for word in ("-c", setting)]
+    def _git(self, *words: str, alone: bool = False) -> str:
+        settings = [word for setting in self.settings if not alone for word in ("-c", setting)]
         left = self.end - time.monotonic()
         try:
             done = subprocess.run(

@@ -117,11 +117,10 @@ def _code(targets: Targets, options: Options, commit: str, facts: Mapping[str, F
     clone = Clone(state_dir() / "git", targets.hosts[0].app.repo)
     try:
         clone.fetch({*(way[end] for way in ways for end in ("old", "new") if way[end]), *known})
-        told = [{**way, **_read(clone, way["old"], way["new"])} for way in ways]
-        new = _new_migrations(clone, ways[0]["new"], known) if "migrate" in phases(options) else []
+        ways = [{**way, **_read(clone, way["old"], way["new"])} for way in ways]
+        return Code(ways, _new_migrations(clone, ways[0]["new"], known) if "migrate" in phases(options) else [])
     except Unreadable as err:
         return Code(ways, note=str(err))
-    return Code(told, new)
 
 
 def _read(clone: Clone, old: str, new: str) -> dict[str, object]:

@@ -15,8 +15,8 @@ MOST = 12     # waves of a group that are shown
 def told(made: Forecast) -> str:
     """Tell the whole plan."""
     parts = [
-        ("now", _now(made)), ("what", _what(made)), ("commits", _commits(made)), ("build", _build(made)), ("migrate", _migrate(made)), ("reload", _reload(made)),
-        ("env", _env(made)), ("prune", _prune(made)), ("time", [_time(made)]), ("warning", _warnings(made)),
+        ("now", _now(made)), ("what", _what(made)), ("commits", _commits(made)), ("build", _build(made)), ("migrate", _migrate(made)),
+        ("reload", _reload(made)), ("env", _env(made)), ("prune", _prune(made)), ("time", [_time(made)]), ("warning", _warnings(made)),
     ]
     hosts = len(made["hosts"])
     where = f"{made['selector']}, {hosts} host{'s' if hosts > 1 else ''}"
