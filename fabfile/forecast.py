@@ -52,18 +52,14 @@ def phases(options: Options) -> tuple[str, ...]:
     return PHASES.get(options.verb, RELOADS)
 
 
-def spans(targets: Targets, facts: Mapping[str, Facts], aims: Mapping[str, str | None], commit: str) -> list[dict[str, Any]]:
+def spans(facts: Mapping[str, Facts], aims: Mapping[str, str | None], commit: str) -> list[dict[str, Any]]:
     """List the ways from a live commit to the one meant, with the hosts that go each; `commit` is that of a release not built yet."""
     ways: dict[tuple[str, str, str, str], list[str]] = {}
     for name, one in facts.items():
         known = {each["id"]: each.get("commit") or "" for each in one["releases"]}
         was, aim = one["current"]["release"] or "", aims.get(name) or ""
         ways.setdefault((was, aim, known.get(was, ""), known.get(aim) or commit), []).append(name)
-    order = [host.name for host in targets.hosts]
-    return [
-        {"was": was, "aim": aim, "old": old, "new": new, "hosts": sorted(names, key=order.index)}
-        for (was, aim, old, new), names in ways.items() if new
-    ]
+    return [{"was": was, "aim": aim, "old": old, "new": new, "hosts": names} for (was, aim, old, new), names in ways.items() if new]
 
 
 def migrated_commits(facts: Mapping[str, Facts]) -> list[str]:
@@ -99,7 +95,7 @@ def forecast(targets: Targets, options: Options, commit: str, survey: Survey, co
         "hosts": {
             host.name: _host(host, group, options, survey, aims.get(host.name)) for group in targets.groups for host in group.hosts
         },
-        "build": list(targets.hosts[0].app.build) if "build" in phases(options) else [],
+        "build": _build(targets) if "build" in phases(options) else [],
         "migrate": _migrate(targets, options, survey, aims, code),
         "waves": {group.name: _waves(targets, group, options, survey, switched) for group in targets.groups} if reloads else {},
         "side_by_side": not options.one_group_at_a_time,
@@ -134,6 +130,14 @@ def _stopped(options: Options, facts: Mapping[str, Facts], aims: Mapping[str, st
     except GaplessError as err:
         return err
     return None
+
+
+def _build(targets: Targets) -> list[dict[str, Any]]:
+    """Say which commands build the release where; groups and hosts may have their own."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for host in targets.hosts:
+        alike.setdefault(host.app.build, []).append(host.name)
+    return [{"commands": list(commands), "hosts": names} for commands, names in alike.items()]
 
 
 # ---------------------------------------------------------------------- one host

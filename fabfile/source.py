@@ -85,7 +85,7 @@ class Clone:
             self._git("init", "-q", "--bare", "--template=")
         if not (missing := [commit for commit in dict.fromkeys(commits) if not self._has(commit)]):
             return
-        order = ["fetch", "-q", "--no-tags", "--no-write-fetch-head", "--filter=tree:0", "origin"]
+        order = ["fetch", "-q", "--no-tags", "--no-write-fetch-head", "origin"]
         try:
             self._git(*order, *missing)
         except Unreadable:

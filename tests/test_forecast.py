@@ -85,7 +85,7 @@ plan {id}: deploy on prod, 4 hosts; nothing was written there
   commits  22 since 0002-bbbbbbb (all 4 hosts)
              ccccccc Fix cart total  (Ana)
              and 21 more
-  build    on all hosts at once: npm ci; npm run build
+  build    npm ci; npm run build on all 4 hosts, at once
   migrate  npx prisma migrate deploy on web1, once
              new: 20261120_cart
   reload   web: 2 waves, groups side by side
@@ -260,3 +260,28 @@ def test_the_same_facts_are_the_same_plan_and_others_another(some, others):
     assert (one["plan_id"] == two["plan_id"]) == (differences(one, two) == []) == (ahead.basis(one) == ahead.basis(two))
     if some == others:
         assert one["plan_id"] == two["plan_id"]
+
+
+# ---------------------------------------------------------------------- between what serves and what is meant
+
+
+def test_hosts_that_go_the_same_way_go_it_together():
+    known = {"a": facts(), "b": facts(), "c": facts(current={"state": "ok", "release": "0001-aaaaaaa"}), "d": facts(current={"state": "absent", "release": None})}
+    ways = ahead.spans(known, dict.fromkeys(known, "0003-ccccccc"), COMMIT)
+    assert [(way["old"], way["new"], way["hosts"]) for way in ways] == [(LIVE, COMMIT, ["a", "b"]), ("a" * 40, COMMIT, ["c"]), ("", COMMIT, ["d"])]
+    back = ahead.spans({"a": facts()}, {"a": "0001-aaaaaaa"}, "")
+    assert [(way["old"], way["new"]) for way in back] == [(LIVE, "a" * 40)]
+
+
+def test_what_was_migrated_or_serves_brings_no_news_to_the_database():
+    migrations = [{"run": "r", "release": "0001-aaaaaaa", "at": 1, "outcome": "done"}, {"run": "s", "release": "0000-9999999", "at": 1, "outcome": "failed"}]
+    assert ahead.migrated_commits({"a": facts(migrations=migrations)}) == ["a" * 40, LIVE]
+
+
+@pytest.mark.parametrize("file, built, expected", [
+    (".env", False, "shared/.env"), ("config/.env", False, "shared/config/.env"), (".env.prod", True, "releases/0002-x/.env.prod"),
+    (".env.prod", False, None), (None, True, None),
+])
+def test_the_env_file_of_the_next_workers_is_found(file, built, expected):
+    app = replace(APP, shared_dirs=("config",))
+    assert ahead.env_file(app, Process("shop", "x.js", env_file=file), "0002-x", built) == expected

@@ -126,9 +126,10 @@ def test_a_commit_that_nobody_has_any_more_is_named(history, tmp_path):
         Clone(tmp_path / "state", history["url"]).fetch([history["m1"], "f" * 40])
 
 
+@pytest.mark.timeout(40)
 def test_reading_ends_in_time(tmp_path):
     silent = tmp_path / "ssh"
-    silent.write_text("#!/bin/sh\nexec sleep 60\n")
+    silent.write_text("#!/bin/sh\nexec sleep 90\n")
     silent.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Unreadable, match="takes longer"):
         patch.setenv("GIT_SSH_COMMAND", str(silent))

@@ -108,15 +108,25 @@ def _outlook_steps(host: Host, options: Options, facts: Facts, aim: str | None) 
 def _code(targets: Targets, options: Options, commit: str, facts: Mapping[str, Facts]) -> Code:
     """Read the commits between what serves and what is meant, and the migrations that are new; where that fails, say so."""
     try:
-        ways = spans(targets, facts, choice.aims(options, facts, commit) if facts else {}, commit)
+        aims = choice.aims(options, facts, commit) if facts else {}
     except GaplessError:
         return Code()
-    if not ways:
+    repos = dict.fromkeys(host.app.repo for host in targets.hosts)
+    each = [_code_of(repo, [host for host in targets.hosts if host.app.repo == repo], options, commit, facts, aims) for repo in repos]
+    notes = dict.fromkeys(code.note for code in each if code.note)
+    return Code([way for code in each for way in code.spans], [name for code in each for name in code.new_migrations], "; ".join(notes))
+
+
+def _code_of(repo: str, hosts: list[Host], options: Options, commit: str, facts: Mapping[str, Facts],
+             aims: Mapping[str, str | None]) -> Code:
+    """Read one repository for the hosts that are deployed from it."""
+    mine = {host.name: facts[host.name] for host in hosts if host.name in facts}
+    if not (ways := spans(mine, aims, commit)):
         return Code()
-    known = migrated_commits(facts)
-    clone = Clone(state_dir() / "git", targets.hosts[0].app.repo)
+    clone = Clone(state_dir() / "git", repo)
+    known = migrated_commits(mine)
     try:
-        clone.fetch({*(way[end] for way in ways for end in ("old", "new") if way[end]), *known})
+        clone.fetch([*(way[end] for way in ways for end in ("old", "new") if way[end]), *known])
         ways = [{**way, **_read(clone, way["old"], way["new"])} for way in ways]
         return Code(ways, _new_migrations(clone, ways[0]["new"], known) if "migrate" in phases(options) else [])
     except Unreadable as err:

@@ -79,7 +79,7 @@ def _way(way: Mapping[str, Any], made: Forecast) -> list[str]:
 
 
 def _build(made: Forecast) -> list[str]:
-    return ["on all hosts at once: " + "; ".join(made["build"])] if made["build"] else []
+    return [f"{'; '.join(each['commands']) or 'nothing to run'} on {_names(each['hosts'], made)}, at once" for each in made["build"]]
 
 
 def _migrate(made: Forecast) -> list[str]:
