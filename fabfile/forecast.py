@@ -189,7 +189,8 @@ def _waves(targets: Targets, group: Group, options: Options, survey: Survey, nam
     """Say of each wave who is in it, how it goes there, and how many of the whole group serve meanwhile."""
     whole = next(each for each in targets.fleet if each.name == group.name)
     up = {host.name for host in whole.hosts if _serves(host, group, survey)}
-    return [_wave(group, [host.name for host in wave], up, len(whole.hosts)) for wave in plan.in_waves(group, options, set(names))]
+    idle = {name for name, facts in survey.facts.items() if not facts["processes"]}
+    return [_wave(group, [host.name for host in wave], up, idle, len(whole.hosts)) for wave in plan.in_waves(group, options, set(names))]
 
 
 def _serves(host: Host, group: Group, survey: Survey) -> bool:
@@ -199,10 +200,13 @@ def _serves(host: Host, group: Group, survey: Survey) -> bool:
     return host.name not in survey.facts or bool(survey.facts[host.name]["processes"])
 
 
-def _wave(group: Group, names: list[str], up: set[str], of: int) -> dict[str, Any]:
+def _wave(group: Group, names: list[str], up: set[str], idle: set[str], of: int) -> dict[str, Any]:
     others = up - set(names)
     forked = any(process.exec_mode == "fork" and process.health for host in group.hosts for process in host.app.processes)
-    how = "started" if not up & set(names) else "drained" if group.balancer and others else "restarted" if forked else "gated"
+    if not up & set(names):
+        how = "started" if set(names) <= idle else "out"
+    else:
+        how = "drained" if group.balancer and others else "restarted" if forked else "gated"
     return {"hosts": names, "how": how, "serving": len(up if how == "gated" else others), "of": of}
 
 

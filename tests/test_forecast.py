@@ -52,6 +52,9 @@ def facts(**changes: Any) -> dict[str, Any]:
     }
 
 
+IDLE = facts(processes=[], current={"state": "absent", "release": None})
+
+
 def run(id: str, build: float, reload: float, waves: int) -> dict[str, Any]:
     return {"run": id, "phases": {"claim": 1.0, "build": build, "reload": reload}, "waves": waves}
 
@@ -164,8 +167,9 @@ def test_what_can_not_be_read_of_the_repository_fails_no_plan():
 @pytest.mark.parametrize("chosen, widths, changes, words", [
     (targets(group(count=1)), (), {}, "wave 1: web1 · not drained; 1 of 1 keep serving, worker by worker"),
     (targets(group(count=2, balancer=None)), ("2",), {}, "wave 1: web1, web2 · not drained; 2 of 2 keep serving"),
-    (targets(group(count=2)), (), {"rotation": {}}, "wave 2: web2 · started; nothing serves yet"),
-    (targets(group(count=2)), (), {"rotation": {"web1": "in"}}, "wave 2: web2 · started; 1 of 2 keep serving"),
+    (targets(group(count=2)), (), {"rotation": {}, "facts": {"web1": IDLE, "web2": IDLE}}, "wave 2: web2 · started; nothing serves yet"),
+    (targets(group(count=2)), (), {"rotation": {"web1": "in"}, "facts": {"web1": facts(), "web2": IDLE}}, "wave 2: web2 · started; 1 of 2 keep serving"),
+    (targets(group(count=2)), (), {"rotation": {"web1": "in"}}, "wave 2: web2 · out of rotation already; 1 of 2 keep serving"),
     (targets(group(count=2, balancer=None, app=replace(APP, processes=(Process("shop", "x.js", exec_mode="fork"),)))), (), {},
      "wave 1: web1 · RESTARTED, requests to it are lost; 1 of 2 keep serving"),
 ])

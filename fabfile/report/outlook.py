@@ -116,6 +116,7 @@ def _serving(wave: Mapping[str, Any]) -> str:
     rest = f"{wave['serving']} of {wave['of']} keep serving"
     return {
         "started": f"started; {rest}" if wave["serving"] else "started; nothing serves yet",
+        "out": f"out of rotation already; {rest}",
         "drained": f"drained; {rest}",
         "gated": f"not drained; {rest}, worker by worker",
         "restarted": f"RESTARTED, requests to it are lost; {rest}",
