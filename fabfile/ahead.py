@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .basis import Forecast
 from .errors import GaplessError, LockHeld, UsageError
-from .forecast import Forecast
 from .how import How
 from .inventory.values import Targets
 from .look import foresight, saved

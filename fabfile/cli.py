@@ -19,7 +19,7 @@ from .errors import Interrupted, LockHeld, UsageError
 from .how import How, Seen
 
 if TYPE_CHECKING:
-    from .forecast import Forecast
+    from .basis import Forecast
     from .inventory.values import Targets
     from .look.view import Look
     from .plan import Options

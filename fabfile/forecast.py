@@ -1,31 +1,27 @@
 """
 What a command would do, as one value that can be kept, named and compared. Pure: facts and options in, plain values out.
 
-A forecast is a mapping that JSON can hold. Its `plan_id` is a digest over its basis: all that it rests on and that another
-run, or a person, could move. Two forecasts of the same basis are the same plan.
+A forecast is a mapping that JSON can hold; its `plan_id` names what it rests on (basis.py).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any
 
 from . import choice, plan
+from .basis import Forecast, digest, identity
 from .drift import drifted, linked, notes, pinned, running
 from .errors import GaplessError
 from .inventory.values import App, Group, Host, Process, Targets
 from .plan import Facts, Options
 
 SCHEMA = 1
-Forecast = Mapping[str, Any]
 
 PHASES = {"deploy": ("claim", "build", "migrate", "reload"), "build": ("claim", "build"), "migrate": ("claim", "migrate")}
 RELOADS = ("claim", "reload")  # of every other verb
-RESTS = ("group", "current", "running", "release", "rotation", "lock", "unfit", "env", "prune")
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ def forecast(targets: Targets, options: Options, commit: str, survey: Survey, co
     told = {
         "schema": SCHEMA, "verb": options.verb, "selector": targets.selector, "options": _told_options(options), "commit": commit,
         "ref": (options.ref or targets.hosts[0].app.ref) if commit else "",
-        "settings": {group.name: _digest(asdict(group)) for group in targets.fleet},
+        "settings": {group.name: digest(asdict(group)) for group in targets.fleet},
         "hosts": {
             host.name: _host(host, group, options, survey, aims.get(host.name)) for group in targets.groups for host in group.hosts
         },
@@ -228,79 +224,3 @@ def _usual(phase: str, runs: Iterable[Mapping[str, Any]], rounds: int) -> float 
     if phase == "reload":
         return round(median(float(run["phases"][phase]) / int(run["waves"]) for run in told) * rounds, 1)
     return round(median(float(run["phases"][phase]) for run in told), 1)
-
-
-# ---------------------------------------------------------------------- the same plan, or another
-
-
-def basis(made: Forecast) -> dict[str, Any]:
-    """Give what a forecast rests on: whoever applies it must find just this."""
-    migrate = made["migrate"]
-    return {
-        **{key: made[key] for key in ("verb", "selector", "options", "commit", "settings")},
-        "hosts": {name: {key: _steady(key, each[key]) for key in RESTS} for name, each in made["hosts"].items()},
-        "migrate": migrate and {key: migrate[key] for key in ("host", "command", "state", "unknown")},
-        "waves": {name: [wave["hosts"] for wave in waves] for name, waves in made["waves"].items()},
-    }
-
-
-def _steady(key: str, value: Any) -> Any:
-    return value.split(" ")[0] if key == "rotation" else value  # HAProxy counts its checks behind the word
-
-
-def identity(made: Forecast) -> str:
-    return _digest(basis(made))[:12]
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=list).encode()).hexdigest()
-
-
-def differences(was: Forecast, now: Forecast) -> list[str]:
-    """Name all that has moved between two forecasts, a line each."""
-    old, new = basis(was), basis(now)
-    found = []
-    if old["commit"] != new["commit"]:
-        found.append(f"{was['ref']} moved from {old['commit'][:7]} to {new['commit'][:7]}")
-    found += [f"hosts.yaml says something else of {name} than it did" for name in _moved(old["settings"], new["settings"])]
-    alike: dict[str, list[str]] = {}
-    for name in {**old["hosts"], **new["hosts"]}:
-        for text in _host_differences(old["hosts"].get(name), new["hosts"].get(name)):
-            alike.setdefault(text, []).append(name)
-    found += [f"{', '.join(names)}: {text}" for text, names in alike.items()]
-    before, after = old["migrate"] or {}, new["migrate"] or {}
-    found += [f"migration: {key} was {_said(before.get(key))}, is {_said(after.get(key))}" for key in _moved(before, after)]
-    before, after = old["waves"], new["waves"]
-    found += [f"{name}: the waves were {_cut(before.get(name))}, are {_cut(after.get(name))}" for name in _moved(before, after)]
-    if not found and old != new:
-        found.append("it is another command")
-    return found
-
-
-def _moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return [key for key in {**old, **new} if old.get(key) != new.get(key)]
-
-
-WORDS = {
-    "current": "current", "running": "what runs", "release": "its release", "rotation": "its rotation", "lock": "its lock",
-    "unfit": "unfit", "env": "what changed in its env files", "prune": "what is pruned", "group": "its group",
-}
-
-
-def _host_differences(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> list[str]:
-    if old is None or new is None:
-        return ["was no part of it" if old is None else "is no part of it any more"]
-    return [f"{WORDS[key]} was {_said(old[key])}, is {_said(new[key])}" for key in _moved(old, new)]
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, Mapping):
-        parts = [f"{key} {_said(each)}" for key, each in value.items() if each or each is None]
-        return "; ".join(parts) or "nothing"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return str(value) if value else "none"
-
-
-def _cut(waves: list[list[str]] | None) -> str:
-    return " then ".join("+".join(wave) for wave in waves or []) or "none"

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile import forecast as ahead
+from fabfile.basis import basis, differences, identity
 from fabfile.errors import LockHeld, PreflightFailed
-from fabfile.forecast import Code, Survey, differences, forecast, identity, options_of
+from fabfile.forecast import Code, Survey, forecast, options_of
 from fabfile.inventory.values import App, Balancer, Group, Host, Process, Ssh, Targets, Update
 from fabfile.plan import Options
 from fabfile.report.outlook import following, told, told_shortly
@@ -261,7 +262,7 @@ def test_whatever_it_rests_on_makes_it_another_plan_and_is_named(name):
 @given(st.sets(st.sampled_from(sorted(MOVES))), st.sets(st.sampled_from(sorted(MOVES))))
 def test_the_same_facts_are_the_same_plan_and_others_another(some, others):
     one, two = moved(*sorted(some)), moved(*sorted(others))
-    assert (one["plan_id"] == two["plan_id"]) == (differences(one, two) == []) == (ahead.basis(one) == ahead.basis(two))
+    assert (one["plan_id"] == two["plan_id"]) == (differences(one, two) == []) == (basis(one) == basis(two))
     if some == others:
         assert one["plan_id"] == two["plan_id"]
 

@@ -25,6 +25,7 @@ FLOORS = (
     ("who may, and how", {"ownership", "how"}),
     ("what was meant", {"source", "plan"}),
     ("what is", {"drift", "choice"}),
+    ("what a plan rests on", {"basis"}),
     ("what would be", {"forecast"}),
     ("one connection", {"transport"}),
     ("what faces share", {"report", "report.terminal", "report.telling", "report.summary", "report.stream", "report.outlook", "+"}),

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 from .. import choice, ownership
+from ..basis import Forecast, differences
 from ..commands import node, outlook
 from ..commands.shell import Step
 from ..errors import GaplessError, LockHeld, PreflightFailed
 from ..fleet import Fleet
-from ..forecast import Code, Forecast, Survey, differences, env_file, forecast, migrated_commits, phases, spans
+from ..forecast import Code, Survey, env_file, forecast, migrated_commits, phases, spans
 from ..inventory.values import Host, Targets
 from ..plan import Facts, Options
 from ..run.claim import Claim, held_by, taken_over

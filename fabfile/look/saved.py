@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
+from ..basis import Forecast, identity
 from ..errors import UsageError
-from ..forecast import SCHEMA, Forecast, identity, options_of
+from ..forecast import SCHEMA, options_of
 from ..plan import Options
 from ..run.runner import state_dir
 

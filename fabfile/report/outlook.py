@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-Forecast = Mapping[str, Any]
+from ..basis import Forecast
 
 MARGIN = 9  # columns of the words that begin a paragraph
 SUBJECT = 72  # characters of a commit's subject

@@ -81,10 +81,8 @@ def test_a_plan_is_applied_and_refused_once_the_fleet_has_moved(site: Site) -> N
     plan = planned(site, "deploy", "--ref", "hooks", hosts="lab1")
     was, release = plan["hosts"]["lab1"]["current"], plan["hosts"]["lab1"]["release"]
     assert plan["waves"] == {"lab": [{"hosts": ["lab1"], "how": "drained", "serving": 2, "of": 3}]}
-    with site.load(nest=False) as tally:
-        done = site.fab("deploy", "--plan-id", plan["plan_id"], hosts=None)
+    done = site.fab("deploy", "--plan-id", plan["plan_id"], hosts=None)
     assert done.code == 0, done.out
-    assert tally.lost == 0, tally.summary()
     assert site.link("lab1") == release
     before = everything(site)
     again = site.fab("deploy", "--plan-id", plan["plan_id"], hosts="lab1")
