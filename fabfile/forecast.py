@@ -218,7 +218,8 @@ def _estimate(targets: Targets, options: Options, survey: Survey, names: Iterabl
 
 def _usual(phase: str, runs: Iterable[Mapping[str, Any]], rounds: int) -> float | None:
     """Give the seconds that a phase usually takes, None where no run tells."""
-    told = [run for run in runs if phase in run["phases"] and (phase != "reload" or run.get("waves"))]
+    # One that took no time was not done: a migration that had been.
+    told = [run for run in runs if run["phases"].get(phase) and (phase != "reload" or run.get("waves"))]
     if not told:
         return None
     if phase == "reload":

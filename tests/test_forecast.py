@@ -187,7 +187,7 @@ def test_of_a_group_that_is_not_chosen_whole_all_hosts_count():
 
 def test_time_is_the_median_of_each_phase_and_of_a_reload_for_each_wave():
     chosen = targets(group(count=3, widths=("1",)))
-    outlook = {"history": [run("r1", 10, 10, 1), run("r2", 20, 40, 2), run("r3", 60, 90, 3), {"run": "r4", "phases": {"build": 20}, "waves": 0}], "env": {}}
+    outlook = {"history": [run("r1", 10, 10, 1), run("r2", 20, 40, 2), run("r3", 60, 90, 3), {"run": "r4", "phases": {"build": 20, "migrate": 0.0}, "waves": 0}], "env": {}}
     time = made(chosen, outlook=dict.fromkeys(("web1", "web2", "web3"), outlook))["time"]
     assert time["runs"] == 4
     assert time["phases"] == {"claim": 1.0, "build": 20.0, "migrate": None, "reload": 60.0}
