@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from .errors import Interrupted, LockHeld, UsageError
 from .how import How, Seen
 
 if TYPE_CHECKING:
+    from .basis import Forecast
     from .inventory.values import Targets
     from .look.view import Look
     from .plan import Options
@@ -32,7 +34,8 @@ WIDTH = "hosts of a group reloaded together: N or N%"
 FORMAT = "plain, live or json; default: live on a terminal, else plain"
 HELP = {
     "hosts": HOSTS, "yes": "go on without asking, for a group that is protected", "wait": "wait so long for a lock that is held: 90s, 10m",
-    "verbose": "print every step", "format": FORMAT,
+    "verbose": "print every step", "format": FORMAT, "plan": "look at the hosts, say what would be done, write nothing there",
+    "plan_id": "do just what this plan says, or nothing if anything has moved since",
 }
 
 _done: list[str] = []  # hosts of fab's -H that the running verb has dealt with already, see `selector`
@@ -64,12 +67,19 @@ def _with_shared(shared: type[How] | type[Seen], help: Mapping[str, str], body: 
 
     @wraps(body)
     def verb(c: Any, **flags: Any) -> None:
+        _refuse_dry(c)
         body(c, shared(**{name: flags.pop(name, default) for name, default in common.items()}), **flags)
 
     context, _, *own = signature(body).parameters.values()
     mine = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default) for name, default in common.items()]
     verb.__signature__ = Signature([context, mine[0], *own, *mine[1:]])  # type: ignore[attr-defined]
     return task(verb, {**{name: HELP[name] for name in common}, **{name.replace("_", "-"): text for name, text in help.items()}})
+
+
+def _refuse_dry(c: Any) -> None:
+    """Refuse the flag of fab and inv themselves that looks like a plan: it only keeps their own `run` from running."""
+    if hasattr(c, "config") and c.config.run.dry:
+        raise UsageError("-R/--dry belongs to fab and inv, and would keep this verb from nothing. What it would do is said by --plan")
 
 
 def selector(c: Any, hosts: str) -> str:
@@ -152,17 +162,19 @@ def _tells_interrupt() -> Iterator[None]:
         raise Interrupted("interrupted") from None
 
 
-def confirm(chosen: Targets, yes: bool) -> None:
-    """Ask for the name of a protected group on a terminal; demand --yes without one."""
-    if yes or not chosen.protected:
+def confirm(chosen: Targets, how: How, page: Page, show: Callable[[], None] = lambda: None) -> None:
+    """Ask for the name of a protected group on a terminal, once `show` has shown what is ahead; demand --yes where nobody can be asked."""
+    if how.yes or not chosen.protected:
         return
     name = chosen.protected[0]
-    if not sys.stdin.isatty():
+    if os.environ.get("CI") or page.json or not sys.stdin.isatty():
         raise UsageError(f"{name} is protected: say --yes to go on without a terminal")
-    try:
-        typed = input(f"{name} is protected. Type its name to go on: ").strip()
-    except EOFError:
-        typed = ""
+    with _tells_interrupt():
+        show()
+        try:
+            typed = input(f"{name} is protected. Type its name to go on: ").strip()
+        except EOFError:
+            typed = ""
     if typed != name:
         raise UsageError("that was another name; nothing was done")
 
@@ -173,31 +185,44 @@ def run(c: Any, how: How, options: Options, *, source: bool = False) -> Iterator
     Claim the hosts, hand the rollout to the verb, finish and report, whatever happens in between.
 
     What a dead run left in hand is put right first. Yields None when nothing is left to do: that run was about
-    the same, or fab calls the verb again for a host that the first call has dealt with.
+    the same, a plan was all that was asked for, or fab calls the verb again for a host that the first call has dealt with.
     """
-    named = selector(c, how.hosts)
-    if not named:
-        yield None
-        return
+    from . import ahead
     from .report.page import Page
 
     page = Page(how.format)
     with page.refused():
-        yield from _run(named, how, options, source, page)
+        kept = ahead.kept(how)
+        planned = str(kept["selector"]) if kept and not getattr(c, "original_host", "") else ""
+        named = selector(c, how.hosts or planned)
+        if not named:
+            yield None
+            return
+        yield from _run(named, how, options, source, page, kept)
 
 
-def _run(named: str, how: How, options: Options, source: bool, page: Page) -> Iterator[Rollout | None]:
-    from . import plan
+def _run(named: str, how: How, options: Options, source: bool, page: Page, kept: Forecast | None) -> Iterator[Rollout | None]:
+    from . import ahead, plan
     from .run.runner import running
 
     chosen = targets(named)
+    if kept:
+        options = ahead.agreed(kept, options, named)
     plan.refuse_downtime(chosen.fleet, options.allow_downtime)
     patience = _patience(how.wait)
     commit = _commit(chosen, options) if source else ""
-    confirm(chosen, how.yes)
+    if how.plan:
+        with _tells_interrupt():
+            ahead.foretell(chosen, options, commit, page)
+        yield None
+        return
+    confirm(chosen, how, page, lambda: ahead.show(chosen, options, commit, page, patience))
+    check = ahead.holding_to(kept, commit)
+    commit = kept["commit"] if kept else commit
+    begin = partial(running, chosen, options, commit, how, patience=patience, check=check)
     claimed = False
     try:
-        with running(chosen, options, commit, how, patience=patience) as rollout:
+        with begin() as rollout:
             claimed = True
             yield rollout
         return
@@ -208,7 +233,7 @@ def _run(named: str, how: How, options: Options, source: bool, page: Page) -> It
     if finished:
         yield None
         return
-    with running(chosen, options, commit, how, patience=patience) as rollout:
+    with begin() as rollout:
         yield rollout
 
 
@@ -226,7 +251,7 @@ def _put_right(chosen: Targets, options: Options, commit: str, how: How, held: L
         except UsageError as err:
             raise LockHeld(f"{held.message}\n{err.message}") from None
     same = left.same(options, commit, [host.name for host in chosen.hosts])
-    if not same and options.verb != "deploy":
+    if not same and (options.verb != "deploy" or how.plan_id):
         raise held
     page.say(f"{str(held.message).splitlines()[0]}\n{'it was about the same: it is finished' if same else 'it is taken back first'}")
     verb, carry_out = ("resume", recovery.resume) if same else ("abort", recovery.take_back)
@@ -238,6 +263,8 @@ def _put_right(chosen: Targets, options: Options, commit: str, how: How, held: L
 @contextmanager
 def take_up(c: Any, how: How, verb: str) -> Iterator[tuple[Rollout, Left] | None]:
     """Find the dead run that holds these hosts, take its place, and hand both to the verb."""
+    if how.plan or how.plan_id:
+        raise UsageError(f"{verb} has no plan: it ends what a dead run began. Who that was: fab lock; what runs: fab status")
     named = selector(c, how.hosts)
     if not named:
         yield None
@@ -248,7 +275,7 @@ def take_up(c: Any, how: How, verb: str) -> Iterator[tuple[Rollout, Left] | None
     page = Page(how.format)
     with page.refused():
         chosen = targets(named)
-        confirm(chosen, how.yes)
+        confirm(chosen, how, page)
         with _tells_interrupt():
             left = recovery.find(chosen, page.say)
         with _instead_of(left, chosen, verb, how) as rollout:

@@ -14,6 +14,8 @@ class How:
     wait: str = ""
     verbose: bool = False
     format: str = ""
+    plan: bool = False
+    plan_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

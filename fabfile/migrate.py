@@ -21,9 +21,11 @@ def migrate(c: Any, how: How, release: str = "", again: bool = False, resolved: 
     """
     if resolved not in ("", "done", "failed"):
         raise UsageError(f"--resolved {resolved}: say done or failed")
-    with cli.run(c, how, Options("migrate", to=release)) as rollout:
+    if resolved and (how.plan or how.plan_id):
+        raise UsageError("--resolved writes down what you found, and nothing else: there is nothing to plan")
+    with cli.run(c, how, Options("migrate", to=release, again=again, resolved=resolved)) as rollout:
         if rollout and resolved:
             rollout.resolve_migration(resolved)
         elif rollout:
-            rollout.release = rollout.newest(release)
-            rollout.migrate(again)
+            rollout.release = rollout.newest(rollout.options.to)
+            rollout.migrate(rollout.options.again)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ class Options:
     max_parallel: tuple[str, ...] = ()
     one_group_at_a_time: bool = False
     allow_downtime: bool = False
+    again: bool = False
+    resolved: str = ""
 
     @property
     def leads_back(self) -> bool:
@@ -57,15 +59,31 @@ def widest(group: Group, widths: Sequence[str]) -> int:
     return max(_count(width, len(group.hosts)) for width in widths)
 
 
+def widths(group: Group, options: Options) -> Sequence[str]:
+    """Give the widths of a group's waves: what was typed comes before what hosts.yaml says."""
+    return options.max_parallel or group.update.max_parallel
+
+
+def in_waves(group: Group, options: Options, names: Container[str]) -> list[tuple[Host, ...]]:
+    """Cut those of a group's hosts that are named into the waves in which they are reloaded."""
+    return waves([host for host in group.hosts if host.name in names], widths(group, options))
+
+
+def rounds(groups: Iterable[Group], options: Options, names: Container[str]) -> int:
+    """Count the waves that come one after another; those of several groups go side by side unless told otherwise."""
+    counts = [len(in_waves(group, options, names)) for group in groups]
+    return sum(counts) if options.one_group_at_a_time else max(counts, default=0)
+
+
 def floor(groups: Sequence[Group], options: Options) -> int:
     """Give the fewest hosts that serve at any moment of a run that goes by its plan."""
-    out = [_out(group, options.max_parallel or group.update.max_parallel) for group in groups]
+    out = [_out(group, widths(group, options)) for group in groups]
     return sum(len(group.hosts) for group in groups) - (max(out, default=0) if options.one_group_at_a_time else sum(out))
 
 
-def _out(group: Group, widths: Sequence[str]) -> int:
+def _out(group: Group, cut: Sequence[str]) -> int:
     """Give the most hosts of a group that are out at once: drained, but never the last one up; else only those that restart."""
-    width = min(widest(group, widths), len(group.hosts))
+    width = min(widest(group, cut), len(group.hosts))
     if group.balancer and len(group.hosts) > 1:
         return min(width, len(group.hosts) - 1)
     return width if any(_loses(process) for host in group.hosts for process in host.app.processes) else 0

@@ -30,4 +30,4 @@ def rolling(c: Any, how: How, to: str = "") -> None:
 def _reload(c: Any, how: How, options: Options) -> None:
     with cli.run(c, how, options) as rollout:
         if rollout:
-            rollout.reload(rollout.existing(options.to))
+            rollout.reload(rollout.existing(rollout.options.to))

@@ -18,4 +18,4 @@ def rollback(c: Any, how: How, to: str = "") -> None:
     """
     with cli.run(c, how, Options("rollback", to=to)) as rollout:
         if rollout:
-            rollout.reload(rollout.earlier(to, rollout.hosts))
+            rollout.reload(rollout.earlier(rollout.options.to, rollout.hosts))

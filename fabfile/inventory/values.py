@@ -183,3 +183,9 @@ class Targets:
     @property
     def hosts(self) -> tuple[Host, ...]:
         return tuple(host for group in self.groups for host in group.hosts)
+
+    @property
+    def places(self) -> dict[str, Ssh]:
+        """Name all that a run has to reach: the hosts, and those of their balancers."""
+        balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in self.groups if group.balancer}
+        return {**{host.name: host.ssh for host in self.hosts}, **balancers}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from .. import ownership
 from ..commands import balancer, lock, node, pm2
@@ -11,7 +11,7 @@ from ..commands.shell import Step
 from ..drift import NOTHING, drifted, healthy, linked, notes, pinned, running
 from ..errors import RunFailed, Unsettled, UsageError
 from ..fleet import Fleet
-from ..inventory.values import Group, Host, Targets
+from ..inventory.values import Balancer, Group, Host, Targets
 from ..report.page import Page
 from ..run.claim import held_by
 from ..transport import Outcome
@@ -23,8 +23,7 @@ class Look:
     def __init__(self, targets: Targets, page: Page) -> None:
         self.targets = targets
         self.page = page
-        balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in targets.groups if group.balancer}
-        self.fleet = Fleet({**{host.name: host.ssh for host in targets.hosts}, **balancers}, lambda *_: None)
+        self.fleet = Fleet(targets.places, lambda *_: None)
         self.hosts = {host.name: host for host in targets.hosts}
         self.unreachable = self.fleet.open_what_can_be()
 
@@ -84,9 +83,7 @@ class Look:
             return {}
         if f"balancer {front.host}" in self.unreachable:
             return {host.name: f"? ({front.host} can't be reached)" for host in group.hosts}
-        outcome = self.fleet.run("status", f"balancer {front.host}", [Step("rotation", balancer.rotation(front))])
-        status = {event["name"]: event["status"] for event in outcome.events if event["event"] == "server"}
-        return {host.name: in_rotation(status.get(host.server, "unknown to it")) for host in group.hosts}
+        return rotation_of(self.fleet, front, group.hosts)
 
     # ------------------------------------------------------------------ locks
 
@@ -122,6 +119,13 @@ class Look:
         if bad := [name for name, outcome in outcomes.items() if not outcome.ok]:
             raise RunFailed(f"{', '.join(bad)}: the lock could not be removed")
         self.page.say(f"unlocked: {', '.join(sorted(mine))}")
+
+
+def rotation_of(fleet: Fleet, front: Balancer, hosts: Iterable[Host]) -> dict[str, str]:
+    """Ask a balancer how it sees these hosts."""
+    outcome = fleet.run("status", f"balancer {front.host}", [Step("rotation", balancer.rotation(front))])
+    status = {event["name"]: event["status"] for event in outcome.events if event["event"] == "server"}
+    return {host.name: in_rotation(status.get(host.server, "unknown to it")) for host in hosts}
 
 
 def in_rotation(status: str) -> str:

@@ -25,6 +25,7 @@ class Claim:
         self.owner = owner
         self.fleet = fleet
         self.hosts = {host.name: host for host in targets.hosts}
+        self.abandoned: dict[str, str] = {}  # hosts that a dead run held, and which
 
     def take(self, over: Sequence[str] = ()) -> dict[str, Facts]:
         """
@@ -40,48 +41,60 @@ class Claim:
             outcomes = self._ask([first], over)
             if not held_by(outcomes):
                 outcomes |= self._ask(rest, over)
-            return self._judge(outcomes)
+            facts, unfit = self.weigh(outcomes)
+            self.refuse(held_by(outcomes), unfit)
+            return facts
         except BaseException:
             self.give_back()
             raise
 
+    def look(self) -> dict[str, Outcome]:
+        """Ask every host the same, and who holds its lock, but take none: nothing is written."""
+        locks = {name: Step("lock", lock.show(host.app.root)) for name, host in self.hosts.items()}
+        return self.fleet.each("plan", {name: self._steps(name, step) for name, step in locks.items()})
+
     def _ask(self, names: Iterable[str], over: Sequence[str]) -> dict[str, Outcome]:
         """Lock these hosts; where a run is in the way that is gone and is taken over, or had nothing in hand, take its place."""
-        outcomes = self.fleet.each("claim", {name: self._steps(name, over[-1] if over else "") for name in names})
-        held = {name: each for name, each in held_by(outcomes).items() if ownership.gone(each)}
-        abandoned = {name: each for name, each in held.items() if ownership.harmless(each) or ownership.run_of(each) in over}
+        outcomes = self.fleet.each("claim", {name: self._steps(name, self._take(name, over[-1] if over else "")) for name in names})
+        abandoned = taken_over(held_by(outcomes), over)
+        self.abandoned |= {name: str(ownership.run_of(each)) for name, each in abandoned.items()}
         for run in sorted({str(ownership.run_of(each)) for each in abandoned.values()} - set(over)):
             self.fleet.emit("claim", "", {"event": "phase", "what": f"takes over from run {run}, which died with nothing in hand"})
-        again = {name: self._steps(name, str(ownership.run_of(each))) for name, each in abandoned.items()}
+        again = {name: self._steps(name, self._take(name, self.abandoned[name])) for name in abandoned}
         return outcomes | self.fleet.each("claim", again)
 
-    def _steps(self, name: str, over: str) -> list[Step]:
+    def _take(self, name: str, over: str) -> Step:
+        return Step("lock", lock.take(self.hosts[name].app.root, json.dumps(dict(self.owner)), over))
+
+    def _steps(self, name: str, locked: Step) -> list[Step]:
         host = self.hosts[name]
         app = host.app
         return [
             Step("tools", node.tools(host.node_bin, host.pm2_home)),
             Step("room", releases.room_for(app.root, app.min_free_mb)),
             Step("shared", releases.shared_is_there(app.root, app.shared_files)),
-            Step("lock", lock.take(app.root, json.dumps(dict(self.owner)), over)),
+            locked,
             Step("facts", pm2.facts(app.root, app.processes)),
         ]
 
-    def _judge(self, outcomes: Mapping[str, Outcome]) -> dict[str, Facts]:
-        if held := held_by(outcomes):
-            raise LockHeld(ownership.told(held, self.targets.selector), all(ownership.gone(each) for each in held.values()))
-        facts: dict[str, Facts] = {}
-        problems = {name: [_bad(outcome)] for name, outcome in outcomes.items() if not outcome.ok}
+    def weigh(self, outcomes: Mapping[str, Outcome]) -> tuple[dict[str, Facts], dict[str, list[str]]]:
+        """Give the facts of each host that told them, and what makes hosts unfit."""
+        facts: dict[str, Facts] = {name: found for name, outcome in outcomes.items() if (found := outcome.last("facts"))}
+        unfit = {name: [_bad(outcome)] for name, outcome in outcomes.items() if not outcome.ok}
         for name, outcome in outcomes.items():
-            if found := outcome.last("facts"):
-                facts[name] = found
-                problems.setdefault(name, []).extend(plan.unfit(self.hosts[name], found, self.options))
+            if name in facts:
+                unfit.setdefault(name, []).extend(plan.unfit(self.hosts[name], facts[name], self.options))
             elif outcome.ok:
-                problems[name] = ["its facts did not come through; does its login shell print or exit?"]
-        problems = {name: texts for name, texts in problems.items() if texts}
-        if problems:
-            told = "\n".join(f"  {name}: {text}" for name, texts in problems.items() for text in texts)
-            raise PreflightFailed(f"{len(problems)} of {len(self.hosts)} hosts are not fit for it; nothing was touched.\n{told}")
-        return facts
+                unfit[name] = ["its facts did not come through; does its login shell print or exit?"]
+        return facts, {name: texts for name, texts in unfit.items() if texts}
+
+    def refuse(self, held: Mapping[str, ownership.Held], unfit: Mapping[str, list[str]]) -> None:
+        """Raise what stands in the way: locks that are held, then hosts that are not fit."""
+        if held:
+            raise LockHeld(ownership.told(held, self.targets.selector), all(ownership.gone(each) for each in held.values()))
+        if unfit:
+            told = "\n".join(f"  {name}: {text}" for name, texts in unfit.items() for text in texts)
+            raise PreflightFailed(f"{len(unfit)} of {len(self.hosts)} hosts are not fit for it; nothing was touched.\n{told}")
 
     def give_back(self) -> None:
         """Drop the locks that are ours, and nothing that is another's; what we took over is still to be finished, and stays."""
@@ -92,6 +105,12 @@ class Claim:
         reached = [host for name, host in self.hosts.items() if self.fleet.lines[name].alive]
         self.fleet.each("unlock", {host.name: [Step("unlock", lock.drop(host.app.root, self.owner["run"]))] for host in reached})
         self.fleet.close()
+
+
+def taken_over(held: Mapping[str, ownership.Held], over: Sequence[str] = ()) -> dict[str, ownership.Held]:
+    """Choose the locks whose owner is gone and whose place is taken: it had nothing in hand, or is one of the runs `over`."""
+    gone = {name: each for name, each in held.items() if ownership.gone(each)}
+    return {name: each for name, each in gone.items() if ownership.harmless(each) or ownership.run_of(each) in over}
 
 
 def held_by(outcomes: Mapping[str, Outcome]) -> dict[str, ownership.Held]:

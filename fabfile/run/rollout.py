@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from .. import ownership, plan
+from .. import choice, ownership, plan
 from ..commands import journal, lock, node, pm2, releases
 from ..commands.shell import Step, softly
 from ..drift import drifted
@@ -52,11 +52,11 @@ class Rollout:
         self.emit = emit
         self.mark = mark                      # tells the prober what is going on now
         self.release = ""
+        self.begun: list[tuple[str, float]] = []  # phases, and when each began
         self.facts: dict[str, Facts] = {}
         self.groups = {host.name: group for group in targets.groups for host in group.hosts}
         self.hosts = {host.name: host for host in targets.hosts}
-        balancers = {f"balancer {group.balancer.host}": group.balancer.ssh for group in targets.groups if group.balancer}
-        self.fleet = Fleet({**{host.name: host.ssh for host in targets.hosts}, **balancers}, emit)
+        self.fleet = Fleet(targets.places, emit)
         self.held = Claim(targets, options, self.owner(), self.fleet)
         self.lease = Lease(run, targets.hosts, self.fleet)
         self.hooks = Hooks(run, targets, self.fleet, self.about)
@@ -114,7 +114,7 @@ class Rollout:
 
     def build(self, only: Collection[str] | None = None) -> None:
         """Fetch, check out and build one release on every host, or on those named; no host is switched if one of them fails."""
-        self.refuse_unknown_migration()
+        choice.refuse_unknown_migration(self.facts)
         names = self.hosts if only is None else only
         self.release = self.release or plan.next_release(self.facts.values(), self.commit)
         if not names:
@@ -156,19 +156,16 @@ class Rollout:
 
     def migrate(self, again: bool = False) -> None:
         """Run the migration of the release once, on the first host that has one; what was begun before is begun again only if told."""
-        self.refuse_unknown_migration()
-        host = next((host for host in self.hosts.values() if host.app.migrate), None)
+        choice.refuse_unknown_migration(self.facts)
+        host = choice.migrates(self.hosts.values())
         if host is None:
             return
         known = plan.migrated(self.facts, self.release)
         if known == "done" and not again:
             self.begin("migrate", f"{self.release} is migrated already; not done again")
             return
-        if known and not again:
-            raise RunFailed(
-                f"the migration of {self.release} {known} before, and is not begun again by itself. No host was switched.\n"
-                f"Mend the database, then:  fab migrate --again --release {self.release} --hosts {self.targets.selector}"
-            )
+        if not again:
+            choice.refuse_begun_migration(known, self.release, self.targets.selector)
         self.begin("migrate", f"{host.app.migrate} on {host.name}")
         with self.refusing("It was not begun. No host was switched."):
             self.hooks.fire("before", "migrate", self.hosts)
@@ -191,20 +188,6 @@ class Rollout:
             stays = "No host was switched. What the migration changed before it failed stays."
             raise RunFailed(self.told("migrate", {host.name: outcome}, stays))
 
-    def refuse_unknown_migration(self) -> None:
-        """Go no further while nobody knows whether an earlier migration was applied."""
-        if not (unknown := plan.unknown_migrations(self.facts)):
-            return
-        lines = [
-            f"{name}: whether the migration of {release} (run {run}) was applied is UNKNOWN: it ended without a word"
-            for name, runs in unknown.items() for run, release in runs.items()
-        ]
-        hosts = ",".join(unknown)
-        raise Unsettled("\n".join([
-            *lines, "No host was switched. Look at the database, and say what you found:",
-            f"Next:  fab migrate --resolved done --hosts {hosts}   or   fab migrate --resolved failed --hosts {hosts}",
-        ]))
-
     def resolve_migration(self, outcome: str) -> None:
         """Write down what a person found out about migrations whose outcome was unknown."""
         unknown = plan.unknown_migrations(self.facts)
@@ -222,31 +205,15 @@ class Rollout:
 
     def existing(self, to: str) -> dict[str, str | None]:
         """Name each host's release to reload: the one that runs, a named one, or the newest."""
-        if to:
-            return dict.fromkeys(self.hosts, self.newest("" if to == "newest" else to))
-        return self.each_has("current release", {name: facts["current"]["release"] for name, facts in self.facts.items()})
+        return choice.existing(self.facts, to)
 
     def earlier(self, to: str, hosts: Iterable[str]) -> dict[str, str | None]:
         """Name the release to which each of these hosts goes back: a named one, or its last good one."""
-        if to:
-            return dict.fromkeys(hosts, self.newest(to))
-        return self.each_has("earlier release that was ever healthy", {name: plan.earlier(self.facts[name]) for name in hosts})
-
-    def each_has(self, what: str, found: dict[str, str | None]) -> dict[str, str | None]:
-        if none := [name for name, release in found.items() if release is None]:
-            raise PreflightFailed(f"{', '.join(none)}: no {what}; nothing was touched.")
-        return found
+        return choice.earlier(self.facts, to, hosts)
 
     def newest(self, name: str) -> str:
         """Return the release of this name, or the newest, that is complete on every host."""
-        whole = [{each["id"] for each in facts["releases"] if each["complete"] and not each["bad"]} for facts in self.facts.values()]
-        common = sorted(set.intersection(*whole), key=plan.number)
-        if name and name not in common:
-            there = ", ".join(common) or "none"
-            raise PreflightFailed(f"{name} is not a complete release on every host; there are: {there}. Nothing was touched.")
-        if not common:
-            raise PreflightFailed("no release is complete on every host; nothing was touched. Next:  fab build")
-        return name or common[-1]
+        return choice.newest(self.facts, name)
 
     # ------------------------------------------------------------------ reload and finish
 
@@ -323,8 +290,17 @@ class Rollout:
     # ------------------------------------------------------------------ telling
 
     def begin(self, phase: str, what: str) -> None:
+        self.begun.append((phase, time.monotonic()))
         self.mark(phase)
         self.emit(phase, "", {"event": "phase", "what": what})
+
+    def spent(self) -> dict[str, float]:
+        """Give the seconds that each phase took, the last one until now."""
+        ends = [at for _, at in self.begun[1:]] + [time.monotonic()]
+        seconds: dict[str, float] = {}
+        for (phase, at), end in zip(self.begun, ends, strict=True):
+            seconds[phase] = round(seconds.get(phase, 0.0) + end - at, 1)
+        return seconds
 
     def told(self, phase: str, bad: Mapping[str, Outcome], after: str) -> str:
         """Tell a failed phase: hosts, step, last lines, state now, next command; hosts that said the same stand together."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -34,11 +34,12 @@ def state_dir() -> Path:
 
 @contextmanager
 def running(chosen: Targets, options: Options, commit: str, how: How, *, patience: float = 0.0,
-            resumes: Sequence[str] = ()) -> Iterator[Rollout]:
+            resumes: Sequence[str] = (), check: Callable[[Rollout], None] = lambda _: None) -> Iterator[Rollout]:
     """
     Hand out a run that holds its hosts, and end it whatever happens meanwhile; raise what must be the exit code.
 
     `patience`: seconds to wait for a lock that somebody else holds. `resumes`: the dead runs whose place it takes, the last one last.
+    `check` may raise once the hosts are held: the locks are given back then, and nothing was touched.
     """
     marks = _Marks()
     run_id = new_id()
@@ -53,7 +54,7 @@ def running(chosen: Targets, options: Options, commit: str, how: How, *, patienc
     promised = {"selector": chosen.selector, "groups": groups, "floor": plan.floor(chosen.groups, options)}
     stream("start", "", {"event": "run", "schema": SCHEMA, "began": round(time.time(), 3), **promised, **rollout.owner()})
     with stopped_by(partial(_leave, rollout, stream)) as stop:
-        yield from _carry_out(rollout, stream, marks, patience, stop)
+        yield from _carry_out(rollout, stream, marks, patience, check, stop)
 
 
 def _claim(rollout: Rollout, stream: Stream, patience: float) -> None:
@@ -72,10 +73,12 @@ def _claim(rollout: Rollout, stream: Stream, patience: float) -> None:
             time.sleep(RETRY)
 
 
-def _carry_out(rollout: Rollout, stream: Stream, marks: _Marks, patience: float, stop: Stop) -> Iterator[Rollout]:
+def _carry_out(rollout: Rollout, stream: Stream, marks: _Marks, patience: float, check: Callable[[Rollout], None],
+               stop: Stop) -> Iterator[Rollout]:
     try:
         rollout.prepare()
         _claim(rollout, stream, patience)
+        check(rollout)
         marks.prober = prober = _prober(rollout)
         prober.start(BASELINE)
     except KeyboardInterrupt:
@@ -96,8 +99,9 @@ def _carry_out(rollout: Rollout, stream: Stream, marks: _Marks, patience: float,
     except BaseException as err:
         error = err
     stop.ending = True
+    spent = rollout.spent()
     measured = _measure(rollout, prober, error)
-    error = _finish(rollout, measured, error)
+    error = _finish(rollout, measured, spent, error)
     _conclude(rollout, stream, measured, error)
 
 
@@ -118,13 +122,13 @@ def _measure(rollout: Rollout, prober: Prober, error: BaseException | None) -> R
     return prober.stop(grace=2 if isinstance(error, Interrupted) else None)
 
 
-def _finish(rollout: Rollout, measured: Report, error: BaseException | None) -> BaseException | None:
+def _finish(rollout: Rollout, measured: Report, spent: Mapping[str, float], error: BaseException | None) -> BaseException | None:
     """Look again, write history and unlock; what that finds is part of how the run ended."""
     if isinstance(error, LockLost):
         rollout.leave()  # everything is another run's now
         return error
     try:
-        rollout.finish(_record(rollout, measured, error))
+        rollout.finish(_record(rollout, measured, spent, error))
     except Unsettled as found:
         if error is None:
             return found
@@ -134,10 +138,12 @@ def _finish(rollout: Rollout, measured: Report, error: BaseException | None) -> 
     return error
 
 
-def _record(rollout: Rollout, measured: Report, error: BaseException | None) -> dict[str, Any]:
+def _record(rollout: Rollout, measured: Report, spent: Mapping[str, float], error: BaseException | None) -> dict[str, Any]:
+    """Say of a run what its hosts keep of it; `phases` has the seconds of each, `waves` how many came one after another."""
     return {
         **rollout.owner(), "release": rollout.release, "commit": rollout.commit, "seconds": round(measured.seconds, 1),
         "outcome": "ok" if error is None else str(getattr(error, "code", 1)), "sent": measured.sent, "lost": measured.lost,
+        "phases": dict(spent), "waves": rollout.waves.rounds,
     }
 
 

@@ -8,7 +8,7 @@ failed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +61,7 @@ class Waves:
         self.begin = begin
         self.mark = mark
         self.reloaded: dict[str, Reloaded] = {}
+        self.rounds = 0    # waves that come one after another
         self.leaving = ""  # the release of a dead run that is taken back: each host's lock must go on to say so
         self.groups = {host.name: group for group in targets.groups for host in group.hosts}
         self.hosts = {host.name: host for host in targets.hosts}
@@ -71,13 +72,13 @@ class Waves:
         """Reload these hosts, each to its release, in waves; groups side by side unless told otherwise. Raise if one failed."""
         self.begin("reload", ", ".join(sorted({each or "" for each in release.values()})))
         groups = {group.name: group for group in self.targets.groups}
+        self.rounds = plan.rounds(groups.values(), self.options, release)
         with self.doubting(release):
             self.hooks.fire("before", "reload", release, ("once",), self.options.leads_back)
 
         def in_waves(name: str) -> None:
             group = groups[name]
-            hosts = [host for host in group.hosts if host.name in release]
-            for number, wave in enumerate(plan.waves(hosts, self.widths(group)), 1):
+            for number, wave in enumerate(plan.in_waves(group, self.options, release), 1):
                 self.wave(group, wave, release, number)
 
         if self.options.one_group_at_a_time:
@@ -91,9 +92,6 @@ class Waves:
         failed = {name: end for name, end in self.reloaded.items() if end.state != "new"}
         if failed:
             self.after_failure(failed)
-
-    def widths(self, group: Group) -> Sequence[str]:
-        return self.options.max_parallel or group.update.max_parallel
 
     @contextmanager
     def doubting(self, names: Iterable[str]) -> Iterator[None]:
@@ -155,7 +153,7 @@ class Waves:
             return self.drive(group, host, release, run, drained=False, bad=bad)
         drain = Step("drain", balancer.drain(
             group.balancer, host.server, group.update.drain_timeout, self.id, plan.hold(group, host, self.facts[host.name]),
-            plan.widest(group, self.widths(group))))
+            plan.widest(group, plan.widths(group, self.options))))
         with self.turns[group.balancer.host]:
             outcome = self.balance(group.balancer, host, drain)
         if not outcome.ok and self.options.leads_back:
@@ -291,7 +289,7 @@ class Waves:
 
         def in_waves(name: str) -> None:
             group = next(each for each in self.targets.groups if each.name == name)
-            for wave in plan.waves([host for host in group.hosts if host.name in back], self.widths(group)):
+            for wave in plan.in_waves(group, self.options, back):
                 self.fleet.together(one, [host.name for host in wave])
 
         self.fleet.together(in_waves, [group.name for group in self.targets.groups])
