@@ -28,6 +28,9 @@ faults: venv  ## Break the local fleet in every way we know, under load, and wri
 	$(BIN)/python -m pytest tests/faults -m faults -n 2 --no-loadscope-reorder --basetemp .faults
 	$(BIN)/python -m tests.faults.table .faults >docs/faults.md
 
+docs: venv  ## Write the sample outputs of README and docs anew, from a run on a fleet of its own (about 6 minutes).
+	$(BIN)/python -m tests.lab.samples
+
 check: venv  ## Lint and type-check.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -38,4 +41,4 @@ lab: venv  ## Bring the local fleet up and leave it: fab ... --hosts lab
 lab-down: venv  ## Take it down.
 	$(BIN)/python -m tests.lab down
 
-.PHONY: help venv demo test faults check lab lab-down
+.PHONY: help venv demo test faults docs check lab lab-down

@@ -2,10 +2,12 @@
 
 from invoke import Collection
 
-from . import build, deploy, migrate, ops, reload, resume, rollback
+from . import build, deploy, init, migrate, ops, picture, reload, resume, rollback
 
 # No default task: a bare `fab` must print help, not deploy.
 namespace = Collection(
-    deploy.deploy, build.build, migrate.migrate, reload.reload, reload.rolling, rollback.rollback,
-    resume.resume, resume.abort, *ops.verbs,
+    deploy.deploy, build.build, migrate.migrate, reload.reload, reload.rolling, rollback.rollback, resume.resume, resume.abort,
+    *ops.verbs,
+    picture.report,
+    init.init, init.schema,
 )

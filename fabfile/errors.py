@@ -7,6 +7,7 @@ GaplessError             exit code
 ├── LockHeld             3   someone else deploys
 ├── PreflightFailed      4   a host is not fit for it; nothing was touched
 ├── RunFailed            1   it failed, and the fleet is safely on the old release
+│   └── HookFailed       1   a hook of the user's did
 ├── Unsettled            5   mixed or unknown; a human must look
 │   └── LockLost         5   another run took over while this one was frozen; it stopped
 └── Interrupted          130 stopped by Ctrl-C, and tidied; 143 by SIGTERM, 129 by SIGHUP
@@ -63,6 +64,10 @@ class PreflightFailed(GaplessError):
 
 class RunFailed(GaplessError):
     exit_code = 1
+
+
+class HookFailed(RunFailed):
+    """Say that a hook which must not fail did."""
 
 
 class Unsettled(GaplessError):

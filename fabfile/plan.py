@@ -75,6 +75,20 @@ def rounds(groups: Iterable[Group], options: Options, names: Container[str]) -> 
     return sum(counts) if options.one_group_at_a_time else max(counts, default=0)
 
 
+def floor(groups: Sequence[Group], options: Options) -> int:
+    """Give the fewest hosts that serve at any moment of a run that goes by its plan."""
+    out = [_out(group, widths(group, options)) for group in groups]
+    return sum(len(group.hosts) for group in groups) - (max(out, default=0) if options.one_group_at_a_time else sum(out))
+
+
+def _out(group: Group, widths: Sequence[str]) -> int:
+    """Give the most hosts of a group that are out at once: drained, but never the last one up; else only those that restart."""
+    width = min(widest(group, widths), len(group.hosts))
+    if group.balancer and len(group.hosts) > 1:
+        return min(width, len(group.hosts) - 1)
+    return width if any(_loses(process) for host in group.hosts for process in host.app.processes) else 0
+
+
 def refuse_downtime(groups: Iterable[Group], allowed: bool) -> None:
     """Refuse a plan that can't keep every request: a fork-mode process restarts, and nothing else would serve."""
     if allowed:

@@ -6,11 +6,11 @@ import difflib
 import hashlib
 import os
 import re
-import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from . import local
 from .errors import UsageError
 
 LIMIT = 30  # seconds
@@ -41,24 +41,21 @@ def resolve(repo: str, ref: str) -> str:
 def _refs(repo: str) -> dict[str, str]:
     """List branches and tags with their commits; an annotated tag stands for the commit it points at."""
     try:
-        done = subprocess.run(
-            ["git", "ls-remote", "--heads", "--tags", "--", repo],
-            capture_output=True, text=True, errors="replace", timeout=LIMIT, env=_environment(), check=False,
-        )
+        done = local.run(["git", "ls-remote", "--heads", "--tags", "--", repo], LIMIT, env=_environment())
     except FileNotFoundError:
         raise UsageError("git is not installed on this machine; it is needed to turn a ref into a commit") from None
-    except subprocess.TimeoutExpired:
-        raise UsageError(f"{repo} gave no answer within {LIMIT} s") from None
-    if done.returncode != 0:
-        raise UsageError(f"{repo} can't be read: {done.stderr.strip().splitlines()[0] if done.stderr.strip() else 'git failed'}")
-    pairs = [line.split("\t", 1) for line in done.stdout.splitlines()]
+    if done.code == local.LATE:
+        raise UsageError(f"{repo} gave no answer within {LIMIT} s")
+    if not done.ok:
+        raise UsageError(f"{repo} can't be read: {done.err.strip().splitlines()[0] if done.err.strip() else 'git failed'}")
+    pairs = [line.split("\t", 1) for line in done.out.splitlines()]
     refs = {name: commit for commit, name in pairs if not name.endswith("^{}")}
     return refs | {name[:-3]: commit for commit, name in pairs if name.endswith("^{}")}
 
 
 def _environment() -> dict[str, str]:
     """Have git ask nobody: what it would ask for is missing, and it says so."""
-    return {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")}
+    return {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")}
 
 
 class Unreadable(Exception):
@@ -119,18 +116,14 @@ class Clone:
 
     def _git(self, *words: str, alone: bool = False) -> str:
         settings = [word for setting in self.settings if not alone for word in ("-c", setting)]
-        left = self.end - time.monotonic()
         try:
-            done = subprocess.run(
-                ["git", f"--git-dir={self.dir}", *settings, *words],
-                capture_output=True, timeout=max(0.1, left), env=_environment(), check=False,
-            )
+            done = local.run(["git", f"--git-dir={self.dir}", *settings, *words], max(0.1, self.end - time.monotonic()), env=_environment())
         except FileNotFoundError:
             raise Unreadable("git is not installed on this machine") from None
-        except subprocess.TimeoutExpired:
-            raise Unreadable(f"reading them takes longer than {LIMIT} s") from None
         except OSError as err:
             raise Unreadable(str(err)) from None
-        if done.returncode != 0:
-            raise Unreadable((done.stderr.decode(errors="replace").strip() or "git failed").split("\n")[0])
-        return done.stdout.decode(errors="replace")
+        if done.code == local.LATE:
+            raise Unreadable(f"reading them takes longer than {LIMIT} s")
+        if not done.ok:
+            raise Unreadable((done.err.strip() or "git failed").split("\n")[0])
+        return done.out

@@ -17,11 +17,13 @@ ROOMS = HOME / "fabfile"
 # Lowest first: a room may import from the floors below its own, and from no other; `+` lets rooms of a floor see each other.
 FLOORS = (
     ("errors", {"errors"}),
+    ("this machine", {"local"}),
+    ("what a TAB costs", {"completion"}),
     ("host keys", {"knownhosts"}),
     ("hosts.yaml", {"inventory", "inventory.values", "inventory.words", "inventory.yamltext", "inventory.kinds", "inventory.keys",
-                    "inventory.reading", "inventory.loading", "+"}),
+                    "inventory.reading", "inventory.loading", "inventory.schema", "+"}),
     ("commands", {"commands", "commands.shell", "commands.balancer", "commands.journal", "commands.lock", "commands.node", "commands.outlook", "commands.pm2",
-                  "commands.releases", "+"}),
+                  "commands.releases", "commands.hooks", "+"}),
     ("who may, and how", {"ownership", "how"}),
     ("what was meant", {"source", "plan"}),
     ("what is", {"drift", "choice"}),
@@ -32,19 +34,28 @@ FLOORS = (
     ("the faces", {"report.plain", "report.jsonlines"}),
     ("which face", {"report.faces"}),
     ("a page", {"report.page"}),
+    ("a picture", {"report.lanes"}),
+    ("its figures", {"report.figures"}),
+    ("its drawing", {"report.markup", "report.axis", "report.strips", "report.drawing", "+"}),
+    ("its document", {"report.document"}),
     ("the edges", {"fleet", "prober", "probe"}),
-    ("a run's hold on the hosts", {"run", "run.signals", "run.claim", "run.lease"}),
+    ("a run's hold on the hosts", {"run", "run.signals", "run.claim", "run.lease", "run.hooks"}),
     ("its waves", {"run.waves"}),
     ("its phases", {"run.rollout"}),
     ("its recovery", {"run.recovery"}),
-    ("its echo", {"run.afterwards"}),
+    ("its echo", {"run.notify", "run.metrics", "+"}),
+    ("all that follows it", {"run.afterwards"}),
     ("its whole way", {"run.runner"}),
-    ("a look", {"look", "look.view"}),
+    ("a look", {"look", "look.view", "look.runs"}),
     ("a look ahead", {"look.foresight", "look.saved"}),
     ("before it runs", {"ahead"}),
+    ("a first hosts.yaml", {"begin", "begin.found", "begin.package", "begin.around", "begin.running", "begin.draft", "begin.asking",
+                            "begin.beginning", "+"}),
     ("the wiring", {"cli"}),
-    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops"}),
+    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops", "picture", "init"}),
     ("the door", {""}),
+    ("the program", {"program"}),
+    ("how it is started", {"__main__"}),
 )
 FLOOR = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms if room != "+"}
 
@@ -113,6 +124,7 @@ def test_the_wheel_carries_every_room():
     packages = {"gapless", *(f"gapless.{file.parent.name}" for file in ROOMS.glob("*/__init__.py"))}
     assert all(f'"{package}"' in text for package in packages)
     assert '"gapless.runtime" = ["*.cjs"]' in text
+    assert '"gapless.report" = ["*.css"]' in text
 
 
 # ---------------------------------------------------------------------- a light door
@@ -183,3 +195,13 @@ def test_another_repository_takes_the_door_from_the_wheel(elsewhere, program):
     done = say("deploy", "--hosts", "web")
     assert (done.returncode, "hosts.yaml: not found" in done.stderr) == (2, True)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_a_way_in_that_needs_no_fabfile(elsewhere, tmp_path):
+    environment = {**{key: value for key, value in os.environ.items() if key != "PYTHONPATH"}, "HOME": str(tmp_path)}
+    for words in (["init"], ["schema"], ["--list"]):
+        done = subprocess.run(
+            [elsewhere / "venv/bin/gapless", *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        assert (done.returncode, done.stderr) == (0, ""), words
+    assert {"hosts.yaml", "fabfile.py", "tasks.py", ".gapless"} <= {file.name for file in tmp_path.iterdir()}

@@ -222,7 +222,7 @@ WRONG = [
     (app("health: {pth: /health}"), '6:12: health: unknown key "pth"; did you mean "path"?'),
     (app("zzz: 1"), '6:3: unknown key "zzz"; known here: name, repo, ref,'),
     (app("ref: a\n  ref: b"), '7:3: the key "ref" is there already, on line 6'),
-    (APP + WEB + "hots: []\n", '8:1: unknown key "hots"; known here: app, groups, ssh_config, defaults'),
+    (APP + WEB + "hots: []\n", '8:1: unknown key "hots"; did you mean "hooks"?'),
     (group("max_paralel: 1"), '9:5: unknown key "max_paralel"; did you mean "max_parallel"?'),
     (f"{APP}defaults: {{port: 1}}\n{WEB}", '6:12: unknown key "port"; known here: max_parallel'),
     (APP, '1:1: the key "groups" is missing'),

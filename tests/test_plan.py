@@ -19,6 +19,7 @@ from fabfile.plan import Options
 DOCS = Path(__file__).parent.parent / "docs" / "on-the-host.md"
 LB = Balancer("haproxy", "lb", "/run/haproxy.sock", "api")
 DEPLOY = Options("deploy")
+FORK = Process("shop", "dist/main.js", exec_mode="fork")
 
 
 def an_app(*processes: Process) -> App:
@@ -64,10 +65,30 @@ def test_waves_hold_each_host_once_in_order_and_round_down(count, widths):
         assert len(wave) <= most
 
 
+# ---------------------------------------------------------------------- floor
+
+
+@pytest.mark.parametrize(
+    "count, widths, balancer, expected",
+    [
+        (3, ("1",), LB, 2), (3, ("2",), LB, 1), (10, ("1", "25%", "50%"), LB, 5),
+        (3, ("100%",), LB, 1), (2, ("5",), LB, 1),      # the last one up is never drained
+        (1, ("1",), LB, 1), (3, ("100%",), None, 3),    # the gate alone keeps its requests
+    ],
+)
+def test_the_floor_is_what_must_serve_at_any_moment(count, widths, balancer, expected):
+    group = Group("web", hosts(count), Update(widths), balancer)
+    assert plan.floor([group], DEPLOY) == expected
+    assert plan.floor([group, group], DEPLOY) == 2 * expected
+    assert plan.floor([group, group], Options("rolling", one_group_at_a_time=True)) == count + expected
+
+
+def test_the_floor_goes_by_the_width_that_was_typed_and_by_what_restarts():
+    assert plan.floor([Group("web", hosts(4), Update(("1",)), LB)], Options("reload", max_parallel=("3",))) == 1
+    assert plan.floor([Group("web", hosts(4, an_app(FORK)), Update(("1",)))], DEPLOY) == 3
+
+
 # ---------------------------------------------------------------------- refuse_downtime
-
-FORK = Process("shop", "dist/main.js", exec_mode="fork")
-
 
 @pytest.mark.parametrize(
     "process, count, balancer, refused",

@@ -81,18 +81,21 @@ def test_names_and_marks_are_quoted_too(name, word, mark, tmp_path_factory):
 # Shell text is made in fabfile/commands/ only, where each file is short enough to be read as text:
 #   1. outside of commands/ nobody makes a Shell, quotes, or touches the LIBRARY texts; only fleet.py calls script();
 #   2. outside of commands/ a Step's command is a call of a function there (or softly() around one), written on the spot;
-#   3. nobody but transport.py has Fabric or Paramiko, nobody but source.py starts programs here, and every .run() is one of RUNS;
+#   3. nobody but transport.py has Fabric or Paramiko (program.py is fab itself), nobody but local.py starts programs here, and
+#      every .run() is one of RUNS;
 #   4. inside commands/, what goes into shell text is itself a call of QUOTED, or a local name that was given nothing else;
 #      what a function returns as Shell is such a call too, and a LIBRARY is one literal without holes;
 #   5. nobody talks the type checker out of it: no cast, no `type: ignore`, no other name for what is watched here.
 # mypy does the rest: Step.command, Line.run's text and call()'s arguments are of type Shell, which no plain str is.
 
-QUOTED = {"cmd", "call", "path", "_here"}
+QUOTED = {"cmd", "call", "path", "here"}
 WATCHED = {"Shell", "Step", "script", "cmd", "call", "path", "softly"}
-ONLY = {"fabric": "transport.py", "paramiko": "transport.py", "subprocess": "source.py", "shlex": "commands/shell.py"}
+ONLY = {"fabric": {"transport.py", "program.py"}, "paramiko": {"transport.py"}, "subprocess": {"local.py"},
+        # package.py takes words apart, and quotes none; completion.py quotes for the user's own shell
+        "shlex": {"commands/shell.py", "transport.py", "begin/package.py", "completion.py"}}
 RUNS = {
-    "cli.run": None, "self.fleet.run": None, "fleet.run": None, "self.run": "fleet.py", "self.lines[host].run": "fleet.py",
-    "subprocess.run": "source.py", "super().run": "transport.py",
+    "local.run": None, "cli.run": None, "self.fleet.run": None, "fleet.run": None, "self.run": {"fleet.py"}, "self.lines[host].run": {"fleet.py"},
+    "subprocess.run": ONLY["subprocess"], "super().run": {"transport.py"}, "program.run": {"program.py"},
 }
 WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "open_sftp", "sudo", "local", "system", "popen"}
 WIRE = (".exec_command('exec sh -s')", ".sendall(text.encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)")
@@ -131,17 +134,17 @@ def everywhere(name: str, node: ast.AST) -> Iterator[str]:
     imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
     imported += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
     for module in (each.split(".")[0] for each in imported):
-        if ONLY.get(module, name) != name and not (module == "shlex" and name == "transport.py"):
-            yield f"only {ONLY[module]} has {module}"
+        if name not in ONLY.get(module, {name}):
+            yield f"only {', '.join(ONLY[module])} has {module}"
     if isinstance(node, ast.ImportFrom) and any(alias.name in WATCHED and alias.asname for alias in node.names):
         yield "another name for what is watched"
     if called(node) == "cast" and "Shell" in ast.unparse(node.args[0]):
         yield "a cast"
-    if isinstance(node, ast.Attribute) and node.attr in ("quote", "join") and ast.unparse(node.value) == "shlex" and name != "commands/shell.py":
+    if isinstance(node, ast.Attribute) and node.attr in ("quote", "join") and ast.unparse(node.value) == "shlex" and name not in ("commands/shell.py", "completion.py"):
         yield "quoting is done in one place, commands/shell.py"
     if called(node) == "run":
         receiver = ast.unparse(node.func)
-        if receiver not in RUNS or RUNS[receiver] not in (None, name):
+        if receiver not in RUNS or not (RUNS[receiver] is None or name in RUNS[receiver]):
             yield f"{receiver}() is not the way to a host"
     if called(node) in WIRES and (name != "transport.py" or not ast.unparse(node).endswith(WIRE)):
         yield f"{called(node)}() is not the way to a host"
@@ -196,7 +199,7 @@ def in_commands(name: str, node: ast.AST, scope: ast.AST) -> Iterator[str]:
         if called(node) == "call" and not isinstance(node.args[0], ast.Constant):
             yield "a function of the library is named in full"
         yield from (what for each in node.args[called(node) == "call":] for what in unsafe(each, scope, bare=False))
-    if called(node) == "_here" and called(node.args[0]) not in ("_source", "dumps"):
+    if called(node) == "here" and called(node.args[0]) not in ("_source", "dumps"):
         yield "what can hold a line of its own stands in no here-document"
     if isinstance(node, ast.Return) and getattr(scope, "returns", None) and ast.unparse(scope.returns) == "Shell":
         yield from unsafe(node.value, scope, bare=False)
@@ -326,7 +329,7 @@ call("remove", name)
 call("remove", *names)
 call("remove", f"{path(root)}/{name}")
 softly(f"rm {name}")
-_here(name)
+here(name)
 LIBRARY = f"x() {{ {name}; }}"
 LIBRARY += name
 def f(name: str) -> Shell: return name

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..inventory.values import Process
-from .shell import Shell, call, cmd, path
+from .shell import Shell, call, cmd, here, path
 
 RUNTIME = Path(__file__).parent.parent / "runtime"
 INSTALLED = ("gate.cjs", "truth.cjs", "journal.cjs", "driver.cjs", "migrate.cjs", "mask.cjs", "secrets.cjs")
@@ -19,16 +19,17 @@ def _source(name: str) -> str:
     return (RUNTIME / name).read_text(encoding="utf-8")
 
 
-def _here(text: str) -> str:
-    """Wrap text as a here-document; its end mark can't stand in JavaScript or JSON."""
-    return f"<<'@END@'\n{text.rstrip()}\n@END@"
-
-
 def facts(root: str, processes: Iterable[Process]) -> Shell:
     """Report the truth of the host as one event `facts`; writes nothing, needs nothing installed."""
     named = [f"{each.name}={each.port}" if each.port else each.name for each in processes]
     order = call("clean_node", cmd("-"), path(root), Shell('"$pm2_dir"'), cmd(*named))
-    return Shell(f"{order} {_here(_source('truth.cjs'))}")
+    return Shell(f"{order} {here(_source('truth.cjs'))}")
+
+
+def running() -> Shell:
+    """Report all that PM2 runs for this user as one event `running`; writes nothing, needs nothing installed."""
+    order = call("clean_node", cmd("-"), Shell('"$pm2_dir"'))
+    return Shell(f"{order} {here(_source('running.cjs'))}")
 
 
 def install(root: str) -> Shell:
@@ -36,14 +37,14 @@ def install(root: str) -> Shell:
     writes = [Shell(f"mkdir -p -m 700 {path(root)}/.gapless/run")]
     for name in INSTALLED:
         file = path(f"{root}/.gapless/{name}")
-        writes.append(Shell(f"cat >{file}.next {_here(_source(name))}\nmv {file}.next {file}"))
+        writes.append(Shell(f"cat >{file}.next {here(_source(name))}\nmv {file}.next {file}"))
     return Shell("\n".join(writes))
 
 
 def start(root: str, run: str, script: str, plan: Mapping[str, object]) -> Shell:
     """Start detached work (driver or migrate) with its plan on stdin, and follow it to its final event."""
     order = call("clean_node", path(f"{root}/.gapless/{script}.cjs"), cmd("start"), path(root), cmd(run))
-    return Shell(f"{order} {_here(json.dumps(dict(plan)))}")
+    return Shell(f"{order} {here(json.dumps(dict(plan)))}")
 
 
 def follow(root: str, run: str, script: str) -> Shell:

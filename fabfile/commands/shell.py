@@ -36,6 +36,11 @@ def softly(command: Shell) -> Shell:
     return Shell(f"{{ {command}\n}} || true")  # on a line of its own: the command may end in a here-document
 
 
+def here(text: str) -> Shell:
+    """Wrap a program of ours or a line of JSON as a here-document; its end mark can't stand in either."""
+    return Shell(f"<<'@END@'\n{text.rstrip()}\n@END@")
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """Name one step of a script: the last name that a host reported is where it stands or failed."""

@@ -1,20 +1,39 @@
 """Read nodes by the type that their key wants: kinds for single values and lists, and specs for mappings.
 
-A kind takes a node and gives the value, or raises Bad with each place that is wrong. A spec says which kind stands
-under which key.
+A kind takes a node and gives the value, or raises Bad with each place that is wrong; and it says in JSON Schema, for
+editors, what it takes. A spec says which kind stands under which key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
-from .words import closest, shown, suggestion
+from .words import Word, closest, shown, suggestion
 from .yamltext import Findings, Mapping, Mark, Node, Scalar, Sequence
 
 T = TypeVar("T")
-Kind = Callable[[Node], Any]
-Spec = dict[str, Kind]
+U = TypeVar("U")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """Hold how a node is read, and the same as JSON Schema; what the schema can't say is listed in tests/test_schema.py."""
+
+    read: Callable[[Node], T]
+    schema: dict[str, Any]
+
+    def about(self, description: str) -> Kind[T]:
+        """Say what it means under one key; editors show it beside the key."""
+        return replace(self, schema={"description": description, **self.schema})
+
+    def giving(self, make: Callable[[T], U]) -> Kind[U]:
+        """Make something else of what is read."""
+        return Kind(lambda node: make(self.read(node)), self.schema)
+
+
+Spec = dict[str, Kind[Any]]
 
 
 class Bad(Exception):
@@ -25,38 +44,47 @@ class Bad(Exception):
         self.notes = notes
 
 
-def scalar(check: Callable[[str], T]) -> Callable[[Node], T]:
+def scalar(word: Word[T]) -> Kind[T]:
+    """Make the kind for one value that is one word."""
+
     def read(node: Node) -> T:
         if not isinstance(node, Scalar):
             raise Bad((node.mark, f"wants one value, not a {node.kind}"))
         if node.plain and not node.text:
             raise Bad((node.mark, "has no value"))
         try:
-            return check(node.text)
+            return word(node.text)
         except ValueError as error:
             raise Bad((node.mark, str(error))) from None
 
-    return read
+    return Kind(read, word.schema)
 
 
 def is_none(node: Node) -> bool:
     return isinstance(node, Scalar) and node.plain and node.text in ("none", "null", "~")
 
 
-def optional(kind: Callable[[Node], T]) -> Callable[[Node], T | None]:
+def optional(kind: Kind[T]) -> Kind[T | None]:
     """Let `none` switch the thing off."""
-    return lambda node: None if is_none(node) else kind(node)
+    return Kind(lambda node: None if is_none(node) else kind.read(node), {"anyOf": [kind.schema, {"enum": ["none", None]}]})
 
 
-def many(kind: Callable[[Node], T], empty: bool = True) -> Callable[[Node], tuple[T, ...]]:
-    """Read a list; each item is checked, nothing may be in it twice."""
+def either(short: Kind[T], long: Kind[T]) -> Kind[T]:
+    """Take one value, or what says more than one value can."""
+    return Kind(
+        lambda node: (short if isinstance(node, Scalar) else long).read(node), {"anyOf": [short.schema, long.schema]}
+    )
+
+
+def many(kind: Kind[T], empty: bool = True) -> Kind[tuple[T, ...]]:
+    """Make the kind for a list; each item is checked, nothing may be in it twice."""
 
     def read(node: Node) -> tuple[T, ...]:
         values: dict[T, None] = {}
         notes: list[tuple[Mark, str]] = []
         for item in items(node, empty):
             try:
-                value = kind(item)
+                value = kind.read(item)
                 if value in values:
                     raise Bad((item.mark, f"{shown(str(value))} is in the list twice"))
                 values[value] = None
@@ -66,25 +94,34 @@ def many(kind: Callable[[Node], T], empty: bool = True) -> Callable[[Node], tupl
             raise Bad(*notes)
         return tuple(values)
 
-    return read
+    return Kind(read, {**_list(kind, empty), "uniqueItems": True})
 
 
-def each(kind: Callable[[Node], T], empty: bool = True) -> Callable[[Node], tuple[T, ...]]:
-    """Read a list whose items may be equal."""
+def each(kind: Kind[T], empty: bool = True) -> Kind[tuple[T, ...]]:
+    """Make the kind for a list whose items may be equal."""
 
     def read(node: Node) -> tuple[T, ...]:
         notes = [note for item in items(node, empty) for note in _wrong(kind, item)]
         if notes:
             raise Bad(*notes)
-        return tuple(kind(item) for item in items(node, empty))
+        return tuple(kind.read(item) for item in items(node, empty))
 
-    return read
+    return Kind(read, _list(kind, empty))
 
 
-def _wrong(kind: Kind, node: Node) -> tuple[tuple[Mark, str], ...]:
+def _list(kind: Kind[Any], empty: bool) -> dict[str, Any]:
+    return {"type": "array", "items": kind.schema, **({} if empty else {"minItems": 1})}
+
+
+def nodes(kind: Kind[Any]) -> Kind[tuple[Node, ...]]:
+    """Make the kind for a list that is not empty and whose items are read later, as `kind`."""
+    return Kind(lambda node: items(node, empty=False), _list(kind, empty=False))
+
+
+def _wrong(kind: Kind[Any], node: Node) -> tuple[tuple[Mark, str], ...]:
     """List what is wrong with a node."""
     try:
-        kind(node)
+        kind.read(node)
     except Bad as bad:
         return bad.notes
     return ()
@@ -113,7 +150,7 @@ def fields(node: Mapping, spec: Spec, findings: Findings, required: Iterable[str
     return values
 
 
-def record(spec: Spec, required: Iterable[str] = ()) -> Callable[[Node], dict[str, Any]]:
+def record(spec: Spec, required: Iterable[str] = ()) -> Kind[dict[str, Any]]:
     """Make the kind for a small mapping that is only good as a whole."""
 
     def read(node: Node) -> dict[str, Any]:
@@ -122,7 +159,18 @@ def record(spec: Spec, required: Iterable[str] = ()) -> Callable[[Node], dict[st
             raise Bad(*notes)
         return values
 
-    return read
+    return Kind(read, _object(spec, required))
+
+
+def later(spec: Spec) -> Kind[Mapping]:
+    """Make the kind for a mapping whose keys are read later, by this spec."""
+    return Kind(mapping, _object(spec))
+
+
+def _object(spec: Spec, required: Iterable[str] = ()) -> dict[str, Any]:
+    properties = {key: kind.schema for key, kind in spec.items()}
+    wanted = {"required": list(required)} if required else {}
+    return {"type": "object", "properties": properties, **wanted, "additionalProperties": False}
 
 
 def _fields(node: Mapping, spec: Spec, required: Iterable[str]) -> tuple[dict[str, Any], list[tuple[Mark, str]]]:
@@ -134,7 +182,7 @@ def _fields(node: Mapping, spec: Spec, required: Iterable[str]) -> tuple[dict[st
     meant = respelled(node, spec).entries
     for key, entry in meant.items():
         try:
-            values[key] = spec[key](entry.node)
+            values[key] = spec[key].read(entry.node)
         except Bad as bad:
             notes.extend((mark, f"{key}: {message}") for mark, message in bad.notes)
     notes.extend((node.mark, f'the key "{key}" is missing') for key in required if key not in meant)
@@ -151,19 +199,31 @@ def respelled(node: Mapping, spec: Spec) -> Mapping:
     return Mapping(node.mark, entries)
 
 
-def table(check: Callable[[str], str], kind: Callable[[Node], T]) -> Callable[[Node], dict[str, T]]:
+def table(word: Word[str], kind: Kind[T], empty: bool = True) -> Kind[dict[str, T]]:
     """Make the kind for a mapping whose keys the user chooses."""
 
     def read(node: Node) -> dict[str, T]:
+        entries = mapping(node).entries
+        if not entries and not empty:
+            raise Bad((node.mark, "is empty; name at least one"))
         notes: list[tuple[Mark, str]] = []
-        for key, entry in mapping(node).entries.items():
-            bad = [*_wrong(scalar(check), Scalar(entry.key, key, plain=False)), *_wrong(kind, entry.node)]
+        for key, entry in entries.items():
+            bad = [*_wrong(scalar(word), Scalar(entry.key, key, plain=False)), *_wrong(kind, entry.node)]
             notes += [(mark, f"{shown(key)}: {message}") for mark, message in bad]
         if notes:
             raise Bad(*notes)
-        return {key: kind(entry.node) for key, entry in mapping(node).entries.items()}
+        return {key: kind.read(entry.node) for key, entry in entries.items()}
 
-    return read
+    return Kind(read, _table(word, kind.schema, empty))
+
+
+def nodes_by_name(word: Word[str], schema: dict[str, Any]) -> Kind[Mapping]:
+    """Make the kind for a mapping that is not empty, whose keys the user chooses and whose values are read later."""
+    return Kind(mapping, _table(word, schema, empty=False))
+
+
+def _table(word: Word[str], schema: dict[str, Any], empty: bool) -> dict[str, Any]:
+    return {"type": "object", "propertyNames": word.schema, "additionalProperties": schema, **({} if empty else {"minProperties": 1})}
 
 
 def _known(spec: Spec) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import InventoryError, UsageError
 from .reading import Reader
-from .values import App, Balancer, Composed, Group, Health, Host, Process, Ssh, Targets, Update
+from .values import App, Around, Balancer, Composed, Group, Health, Host, Process, Ssh, Targets, Update
 from .words import shown, suggestion
 from .yamltext import MOST_BYTES, compose
 
@@ -42,6 +42,7 @@ class Inventory:
     path: Path
     groups: tuple[Group, ...]
     composed: tuple[Composed, ...] = ()
+    around: Around = field(default_factory=Around)
 
     def select(self, selector: str) -> Targets:
         """Choose hosts by the names of groups and hosts, comma separated; !x leaves out."""
@@ -82,7 +83,7 @@ class Inventory:
         protected = [group.name for group in fleet if group.protected]
         protected += [family.name for family in self.composed if family.protected and touched & set(family.leaves)]
         narrowed = (replace(group, hosts=tuple(host for host in group.hosts if host.name in chosen)) for group in fleet)
-        return Targets(selector, tuple(narrowed), fleet, tuple(protected))
+        return Targets(selector, tuple(narrowed), fleet, tuple(protected), self.around)
 
 
 def _refuse_empty(selector: str, words: list[str]) -> None:
@@ -135,4 +136,5 @@ def load(path: Path) -> Inventory:
 def parse(data: bytes, path: Path) -> Inventory:
     """Read an inventory from bytes; `path` names it, and its directory is where relative paths begin."""
     root, findings = compose(data, path.name)
-    return Inventory(path, *Reader(findings, path.absolute().parent).read(root))
+    reader = Reader(findings, path.absolute().parent)
+    return Inventory(path, *reader.read(root), reader.around)

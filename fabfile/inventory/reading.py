@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from . import keys, words
-from .kinds import Bad, fields, mapping, only, overlay, record, respelled, scalar
-from .values import App, Balancer, Composed, Group, Host, Process, Ssh, Update
+from .kinds import Bad, fields, mapping, only, overlay, respelled, scalar
+from .values import App, Around, Balancer, Composed, Group, Host, Metrics, Process, Ssh, Update
 from .words import shown, suggestion
 from .yamltext import Findings, Mapping, Mark, Node, Scalar
 
 SSH_PORT = 22
-REQUIRED = ("name", "repo", "root")
-FILES = ("ssh_config", "known_hosts")  # of this machine; a group's own wins over the file's
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +75,7 @@ class Reader:
         self.defaults: Mapping | None = None
         self.files: dict[str, str | None] = {}
         self.claimed: dict[tuple[str, int], str] = {}
+        self.around = Around(str(directory))
 
     def read(self, root: Node) -> tuple[tuple[Group, ...], tuple[Composed, ...]]:
         """Give leaf and composed groups in the order of the file."""
@@ -103,7 +102,8 @@ class Reader:
         """Keep what all groups share, and give the groups."""
         top = fields(root, keys.TOP, self.findings, ["groups"])
         self.app, self.defaults = top.get("app"), top.get("defaults")
-        self.files = {key: self._local(top.get(key)) for key in FILES}
+        self.files = {key: self._local(top.get(key)) for key in keys.FILES}
+        self.around = self._around(top)
         for node, spec in ((self.app, keys.APP), (self.defaults, keys.UPDATE)):
             if node:
                 fields(node, spec, self.findings)
@@ -111,6 +111,12 @@ class Reader:
         if "groups" in top and not groups.entries:
             self.findings.add(groups.mark, "groups: is empty; name at least one group")
         return groups
+
+    def _around(self, top: dict[str, Any]) -> Around:
+        """Gather what runs beside a run and after it; a path in it is one of this machine."""
+        metrics: Metrics = top.get("metrics", Metrics())
+        metrics = replace(metrics, textfile=self._local(metrics.textfile))
+        return Around(str(self.directory), top.get("hooks", ()), top.get("notify", ()), metrics)
 
     def _local(self, path: str | None) -> str | None:
         """Find a path of this machine from the directory of hosts.yaml, wherever the user stands."""
@@ -128,7 +134,7 @@ class Reader:
             try:
                 node = mapping(entry.node)
                 (composed if "groups" in node.entries else leaves)[name] = node
-                scalar(words.group_name)(Scalar(entry.key, name, plain=False))
+                scalar(words.group_name).read(Scalar(entry.key, name, plain=False))
             except Bad as bad:
                 self._note("groups", bad)
         return leaves, composed
@@ -137,7 +143,7 @@ class Reader:
 
     def _leaf(self, name: str, node: Mapping) -> _Draft:
         values = fields(node, keys.LEAF, self.findings, ["hosts"])
-        files: dict[str, Any] = {key: self._local(values.get(key)) or self.files[key] for key in FILES}
+        files: dict[str, Any] = {key: self._local(values.get(key)) or self.files[key] for key in keys.FILES}
         balancer = Balancer(**values["balancer"], **files) if "balancer" in values else None
         seats = tuple(self._seats(name, values.get("hosts", ()), files))
         if balancer:
@@ -166,10 +172,7 @@ class Reader:
             yield seat
 
     def _seat(self, node: Node, files: dict[str, Any]) -> _Seat:
-        if isinstance(node, Scalar):
-            values: dict[str, Any] = {"host": scalar(words.host_name)(node)}
-        else:
-            values = record(keys.HOST, ["host"])(node)
+        values = keys.SEAT.read(node)
         ssh = Ssh(
             host=values["host"],
             port=values.get("port"),
@@ -218,11 +221,11 @@ class Reader:
             return None
         node = _overlay_app(self.app, own) if own else self.app
         assert node is not None
-        values = fields(node, keys.APP, self.findings, REQUIRED)
+        values = fields(node, keys.APP, self.findings, keys.REQUIRED)
         node = respelled(node, keys.APP)
         self._check_run(wanted, _process_names(node))
         processes = self._processes(node, values)
-        if not processes or any(key not in values for key in REQUIRED):
+        if not processes or any(key not in values for key in keys.REQUIRED):
             return None
         shared = values.pop("shared", {})
         kept = {key: value for key, value in values.items() if key not in keys.PROCESS and key != "processes"}

@@ -127,6 +127,50 @@ class Composed:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """Name a command of the user's that runs beside a phase; `timeout` is seconds."""
+
+    when: str                                # before | after
+    phase: str                               # claim | build | migrate | reload | finish
+    run: str
+    where: str = "local"                     # local: here, beside hosts.yaml; remote: on a host, in the app's root
+    each: str = "once"                       # once | wave | host; a remote one that runs once takes the first host
+    timeout: float = 60.0
+    on_failure: str = "stop"                 # stop | warn
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Name somebody who is told how a run ended; what is secret is named by its source, `env:NAME` or `file:PATH`."""
+
+    kind: str                                # webhook | slack | github | command
+    url: str = ""                            # of a webhook, or a source
+    run: str = ""                            # of a command
+    repo: str = ""                           # of github: owner/name
+    token: str = ""                          # of github, a source
+    environment: str = ""
+    on: str = "always"                       # always | failure
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Say where the figures of a run go: a file for node_exporter on this machine, an OTLP/HTTP collector."""
+
+    textfile: str | None = None
+    otlp: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """Hold what runs beside a run and after it; `directory` is that of hosts.yaml, where local commands stand."""
+
+    directory: str = "."
+    hooks: tuple[Hook, ...] = ()
+    notify: tuple[Notice, ...] = ()
+    metrics: Metrics = Metrics()
+
+
+@dataclass(frozen=True, slots=True)
 class Targets:
     """Hold what a selector chose: leaf groups, each narrowed to its chosen hosts."""
 
@@ -134,6 +178,7 @@ class Targets:
     groups: tuple[Group, ...]
     fleet: tuple[Group, ...]                 # the same groups, not narrowed
     protected: tuple[str, ...] = ()          # names of protected groups (leaf or composed) that hold a chosen host
+    around: Around = Around()
 
     @property
     def hosts(self) -> tuple[Host, ...]:

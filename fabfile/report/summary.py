@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ..inventory.values import Targets
+
 OUTCOMES = {0: "done", 1: "failed", 2: "refused", 3: "locked", 4: "unfit", 5: "unsettled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Hold a run that is over: its folder (run.jsonl is complete but for the summary), its targets, its summary."""
+
+    folder: Path
+    targets: Targets
+    summary: Mapping[str, Any]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -40,7 +53,8 @@ def record(rollout: Any, measured: Any, error: BaseException | None, folder: obj
     code = 0 if error is None else int(getattr(error, "code", 1))
     message = "" if error is None else str(getattr(error, "message", "") or error)
     return {
-        "run": rollout.id, "verb": rollout.options.verb, "exit": code, "outcome": OUTCOMES.get(code, "interrupted"),
+        "run": rollout.id, "verb": rollout.options.verb, "selector": rollout.targets.selector, "ci": rollout.owner()["ci"],
+        "exit": code, "outcome": OUTCOMES.get(code, "interrupted"),
         "release": rollout.release, "commit": rollout.commit, "message": message,
         "hosts": {name: vars(end) for name, end in rollout.waves.reloaded.items()}, "log": str(folder),
         "requests": measured and {
@@ -48,6 +62,16 @@ def record(rollout: Any, measured: Any, error: BaseException | None, folder: obj
         },
         "seconds": measured and round(measured.seconds, 1),
     }
+
+
+def headline(record: Mapping[str, Any]) -> str:
+    """Say in a line how a run ended, from its record: for chats, mails and annotations."""
+    what = f"{record['verb']}{' of ' + record['release'] if record['release'] else ''} on {record['selector']}"
+    counted = record["requests"]
+    requests = f" · {counted['sent']} requests sent, {counted['lost']} lost" if counted and counted["sent"] else ""
+    took = f" · {record['seconds']:.0f} s" if record["seconds"] is not None else ""
+    why = f": {record['message'].splitlines()[0]}" if record["message"] else ""
+    return f"{what}: {record['outcome']} (exit {record['exit']}){requests}{took}{why}"
 
 
 def failures(measured: Any) -> list[Any]:
@@ -62,3 +86,16 @@ def places(measured: Any) -> str:
 def states(ends: Mapping[str, Any]) -> str:
     """List each host's state after the run."""
     return table(["host", "state"], [[name, text] for name, text in ends.items()])
+
+
+def told_state(end: Any, explained: bool = False) -> str:
+    """Say in words what a host runs now; why that is not known only where it was not `explained` before."""
+    text = {
+        "new": f"runs {end.now}, healthy",
+        "old": f"is back on {end.was}, healthy" if end.was else "runs nothing: this was its first release",
+        "untouched": "was not changed",
+        "unseen": f"runs {end.now}, but clients can't be seen to reach it",
+        "doubted": f"runs {end.now}, healthy, but a hook says no",
+        "unknown": "UNKNOWN: see above" if explained else f"UNKNOWN: {end.why}",
+    }[end.state]
+    return f"{text}; OUT OF ROTATION: {end.out_of_rotation}" if end.out_of_rotation else text

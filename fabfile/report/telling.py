@@ -67,6 +67,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "restore": lambda data: "back in rotation" if data["ok"] else "NOT back in rotation",
     "mend": _mend,
     "held": lambda data: "is locked",
+    "hook": lambda data: f"hook {data['moment']}: {data['run']}",
     "start": lambda data: f"starts {data['name']}, {data['instances']} workers",
     "worker": lambda data: f"worker {data['id']} open: {data['release']} (pid {data['pid']})" if data["state"] == "open" else "",
     "settle": lambda data: f"must stay healthy for {data['ms'] / 1000:.0f} s",

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
-from ..inventory.values import Targets
+from ..report import document
+from ..report.summary import Ended
+from .metrics import metrics
+from .notify import notify
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Hold a run that is over: its folder (run.jsonl is complete but for the summary), its targets, its summary."""
-
-    folder: Path
-    targets: Targets
-    summary: Mapping[str, Any]
+def report(ended: Ended) -> str:
+    """Draw the run, and say where the picture is."""
+    file, _ = document.write(ended.folder, ended.summary)
+    return f"report: {document.short(file)}"
 
 
 # Each is called once with the ended run, and returns what to say of it to a person, or "".
-TELLERS: tuple[Callable[[Ended], str], ...] = ()
+TELLERS: tuple[Callable[[Ended], str], ...] = (report, metrics, notify)
 
 
 def tell(ended: Ended, say: Callable[[str], None]) -> None:

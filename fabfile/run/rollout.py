@@ -13,6 +13,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -20,12 +21,13 @@ from .. import choice, ownership, plan
 from ..commands import journal, lock, node, pm2, releases
 from ..commands.shell import Step, softly
 from ..drift import drifted
-from ..errors import RunFailed, Unsettled, UsageError
+from ..errors import GaplessError, HookFailed, PreflightFailed, RunFailed, Unsettled, UsageError
 from ..fleet import NOT_SENT, Emit, Fleet
 from ..inventory.values import Host, Targets
 from ..plan import Facts, Options
 from ..transport import Outcome
 from .claim import Claim
+from .hooks import Hooks
 from .lease import Lease
 from .waves import Waves
 
@@ -57,15 +59,24 @@ class Rollout:
         self.fleet = Fleet(targets.places, emit)
         self.held = Claim(targets, options, self.owner(), self.fleet)
         self.lease = Lease(run, targets.hosts, self.fleet)
-        self.waves = Waves(run, targets, options, self.fleet, self.facts, self.lease, self.begin, mark)
+        self.hooks = Hooks(run, targets, self.fleet, self.about)
+        self.waves = Waves(run, targets, options, self.fleet, self.facts, self.lease, self.hooks, self.begin, mark)
 
     # ------------------------------------------------------------------ claim
 
-    def claim(self) -> None:
-        """Lock every host and read its truth; from then on show that we are alive."""
+    def prepare(self) -> None:
+        """Run what the user wants before anything else; raise PreflightFailed."""
+        with self.refusing("Nothing was touched.", PreflightFailed):
+            self.hooks.fire("before", "claim", self.hosts)
+
+    def claim(self, check: Callable[[Rollout], None]) -> None:
+        """Lock every host, read its truth, and let `check` look at it; from then on show that we are alive."""
         self.begin("claim", "lock, facts")
         self.facts.update(self.held.take(self.resumes))
         self.lease.start()
+        check(self)
+        with self.refusing("Nothing was touched.", PreflightFailed):
+            self.hooks.fire("after", "claim", self.hosts)
 
     def leave(self) -> None:
         """Hang up, and touch nothing any more."""
@@ -87,6 +98,19 @@ class Rollout:
             "resumes": list(self.resumes), **options,
         }
 
+    def about(self) -> dict[str, Any]:
+        """Say to the user's hooks what this run is about."""
+        known = {key: value for key, value in self.owner().items() if key in ("run", "verb", "who", "from", "commit", "ref", "ci")}
+        return {**known, "selector": self.targets.selector, "release": self.release}
+
+    @contextmanager
+    def refusing(self, now: str, kind: type[GaplessError] = RunFailed) -> Iterator[None]:
+        """Let a hook that failed end the run, and say what is true `now`."""
+        try:
+            yield
+        except HookFailed as err:
+            raise kind(f"{err.message}\n{now}\nNext:  fab status --hosts {self.targets.selector}") from None
+
     # ------------------------------------------------------------------ build
 
     def build(self, only: Collection[str] | None = None) -> None:
@@ -97,6 +121,10 @@ class Rollout:
         if not names:
             return
         self.begin("build", self.release)
+        with self.refusing("No host was switched."), self.hooks.around("build"):
+            self.build_on(names)
+
+    def build_on(self, names: Iterable[str]) -> None:
         outcomes = self.fleet.each("build", {name: self.build_steps(self.hosts[name]) for name in names})
         bad = {name: outcome for name, outcome in outcomes.items() if not outcome.ok}
         if bad:
@@ -140,6 +168,13 @@ class Rollout:
         if not again:
             choice.refuse_begun_migration(known, self.release, self.targets.selector)
         self.begin("migrate", f"{host.app.migrate} on {host.name}")
+        with self.refusing("It was not begun. No host was switched."):
+            self.hooks.fire("before", "migrate", self.hosts)
+        self.migrate_on(host)
+        with self.refusing("The migration is done, and stays. No host was switched."):
+            self.hooks.fire("after", "migrate", self.hosts)
+
+    def migrate_on(self, host: Host) -> None:
         work = {"release": self.release, "command": host.app.migrate, "env_file": host.app.processes[0].env_file}
         before = [Step("own", lock.enter(host.app.root, self.id, f"migrate {self.release}")), self.tools(host)]
         outcome = self.fleet.detached("migrate", host.name, before, host.app.root, "migrate", self.id, work)
@@ -197,10 +232,13 @@ class Rollout:
         self.lease.stop()
         self.fleet.open_what_can_be(patience=FINISH_PATIENCE)
         reached = [name for name in self.facts if self.fleet.lines[name].alive]
+        ended = {key: record[key] for key in ("outcome", "seconds", "sent", "lost")}
+        self.hooks.fire("before", "finish", reached, lenient=True, **ended)
         outcomes = self.fleet.each("finish", {name: self.finish_steps(self.hosts[name], record) for name in reached})
         changed = self.changed(outcomes)
         amended = {**record, "outcome": str(Unsettled.exit_code), "why": changed}
         self.fleet.each("finish", {name: [Step("history", softly(journal.append(self.hosts[name].app.root, amended)))] for name in changed})
+        self.hooks.fire("after", "finish", reached, lenient=True, **ended)
         self.fleet.close()
         told = [f"{name}: {text}" for name, texts in changed.items() for text in texts]
         if changed:

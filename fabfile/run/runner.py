@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .. import plan
 from ..errors import GaplessError, Interrupted, LockHeld, LockLost, Unsettled, UsageError
 from ..how import How
 from ..inventory.values import Targets
@@ -19,7 +20,6 @@ from ..report import summary
 from ..report.faces import face
 from ..report.stream import SCHEMA, Stream, forget_old_runs
 from . import afterwards
-from .afterwards import Ended
 from .rollout import Rollout, new_id
 from .signals import Stop, stopped_by
 
@@ -51,18 +51,19 @@ def running(chosen: Targets, options: Options, commit: str, how: How, *, patienc
     forget_old_runs(state_dir())
     rollout = Rollout(run_id, chosen, options, commit, stream, marks, resumes)
     groups = {group.name: [host.name for host in group.hosts] for group in chosen.groups}
-    stream("start", "", {"event": "run", "schema": SCHEMA, "selector": chosen.selector, "groups": groups, **rollout.owner()})
+    promised = {"selector": chosen.selector, "groups": groups, "floor": plan.floor(chosen.groups, options)}
+    stream("start", "", {"event": "run", "schema": SCHEMA, "began": round(time.time(), 3), **promised, **rollout.owner()})
     with stopped_by(partial(_leave, rollout, stream)) as stop:
         yield from _carry_out(rollout, stream, marks, patience, check, stop)
 
 
-def _claim(rollout: Rollout, stream: Stream, patience: float) -> None:
+def _claim(rollout: Rollout, stream: Stream, patience: float, check: Callable[[Rollout], None]) -> None:
     """Claim; as long as somebody else holds the lock, ask again every few seconds."""
     end = time.monotonic() + patience
     told = False
     while True:
         try:
-            return rollout.claim()
+            return rollout.claim(check)
         except LockHeld as held:
             if held.gone or time.monotonic() + RETRY > end:
                 raise
@@ -75,8 +76,8 @@ def _claim(rollout: Rollout, stream: Stream, patience: float) -> None:
 def _carry_out(rollout: Rollout, stream: Stream, marks: _Marks, patience: float, check: Callable[[Rollout], None],
                stop: Stop) -> Iterator[Rollout]:
     try:
-        _claim(rollout, stream, patience)
-        check(rollout)
+        rollout.prepare()
+        _claim(rollout, stream, patience, check)
         marks.prober = prober = _prober(rollout)
         prober.start(BASELINE)
     except KeyboardInterrupt:
@@ -168,7 +169,7 @@ def _close(rollout: Rollout, stream: Stream, measured: Report | None, error: Bas
     """End the stream with its summary, which is all of the run in one event."""
     record = summary.record(rollout, measured, error, stream.folder)
     if rollout.facts:
-        afterwards.tell(Ended(stream.folder, rollout.targets, record), stream.say)
+        afterwards.tell(summary.Ended(stream.folder, rollout.targets, record), stream.say)
     stream("finish", "", {"event": "summary", "schema": SCHEMA, **record})
     stream.close(error)
     if isinstance(error, GaplessError):

@@ -8,18 +8,22 @@ failed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from .. import plan, probe
 from ..commands import balancer, lock, node
 from ..commands.shell import Step
 from ..drift import sound
-from ..errors import LockLost, RunFailed, Unsettled
+from ..errors import HookFailed, LockLost, RunFailed, Unsettled
 from ..fleet import Fleet
 from ..inventory.values import Balancer, Group, Host, Targets
 from ..plan import Facts, Options
+from ..report.summary import told_state
 from ..transport import Outcome
+from .hooks import Hooks
 from .lease import Lease
 
 PROBE_LIMIT = 15.0  # seconds until the new release must have answered through the balancer
@@ -30,7 +34,8 @@ class Reloaded:
     """
     Say how the reload of one host ended, and why if it failed.
 
-    `state` is new, old, untouched, unknown; or unseen: the host runs the new release, but no client can be seen to reach it.
+    `state` is new, old, untouched, unknown; or unseen: the host runs the new release, but no client can be seen to reach it; or
+    doubted: it runs the new release, but a hook of the user's says no.
     """
 
     state: str
@@ -45,13 +50,14 @@ class Waves:
     """Carry the reload of one run over its hosts; `reloaded` says at any moment how each one ended."""
 
     def __init__(self, run: str, targets: Targets, options: Options, fleet: Fleet, facts: Mapping[str, Facts], lease: Lease,
-                 begin: Callable[[str, str], None], mark: Callable[[str], None]) -> None:
+                 hooks: Hooks, begin: Callable[[str, str], None], mark: Callable[[str], None]) -> None:
         self.id = run
         self.targets = targets
         self.options = options
         self.fleet = fleet
         self.facts = facts
         self.lease = lease
+        self.hooks = hooks
         self.begin = begin
         self.mark = mark
         self.reloaded: dict[str, Reloaded] = {}
@@ -67,22 +73,39 @@ class Waves:
         self.begin("reload", ", ".join(sorted({each or "" for each in release.values()})))
         groups = {group.name: group for group in self.targets.groups}
         self.rounds = plan.rounds(groups.values(), self.options, release)
+        with self.doubting(release):
+            self.hooks.fire("before", "reload", release, ("once",), self.options.leads_back)
 
         def in_waves(name: str) -> None:
             group = groups[name]
-            for wave in plan.in_waves(group, self.options, release):
-                self.wave(group, wave, release)
+            for number, wave in enumerate(plan.in_waves(group, self.options, release), 1):
+                self.wave(group, wave, release, number)
 
         if self.options.one_group_at_a_time:
             for name in groups:
                 in_waves(name)
         else:
             self.fleet.together(in_waves, groups)
+        if not self.fleet.stopping.is_set():
+            with self.doubting(release):
+                self.hooks.fire("after", "reload", release, ("once",), self.options.leads_back)
         failed = {name: end for name, end in self.reloaded.items() if end.state != "new"}
         if failed:
             self.after_failure(failed)
 
-    def wave(self, group: Group, hosts: Iterable[Host], release: Mapping[str, str | None]) -> None:
+    @contextmanager
+    def doubting(self, names: Iterable[str]) -> Iterator[None]:
+        """Let a hook that failed stop the reload: these hosts stay untouched, or are doubted where they have had their turn."""
+        try:
+            yield
+        except HookFailed as err:
+            for name in names:
+                end = self.reloaded.setdefault(name, Reloaded("untouched", was=self.facts[name]["current"]["release"]))
+                end.state = "doubted" if end.state == "new" else end.state
+                end.why = end.why or str(err.message)
+            self.fleet.stopping.set()
+
+    def wave(self, group: Group, hosts: Iterable[Host], release: Mapping[str, str | None], number: int) -> None:
         """Reload some hosts of a group together, if nothing has failed or been interrupted yet."""
         by_name = {host.name: host for host in hosts}
 
@@ -96,12 +119,35 @@ class Waves:
 
         if self.fleet.stopping.is_set():
             return
+        about: Any = {"group": group.name, "wave": number}
+        with self.doubting(by_name):
+            self.hooks.fire("before", "reload", by_name, ("wave",), self.options.leads_back, **about)
+        if self.fleet.stopping.is_set():
+            return
         self.fleet.together(one, by_name)
+        if all(name in self.reloaded and self.reloaded[name].state == "new" for name in by_name):
+            with self.doubting(by_name):
+                self.hooks.fire("after", "reload", by_name, ("wave",), self.options.leads_back, **about)
         if any(name not in self.reloaded or self.reloaded[name].state != "new" for name in by_name):
             self.fleet.stopping.set()
 
     def reload_host(self, group: Group, host: Host, release: str, run: str, bad: str | None = None) -> Reloaded | None:
-        """Drain, reload, restore, probe: one host's way through a wave. None if the run was stopped before its reload began."""
+        """Take one host through its turn, with the user's hooks around it. None if the run was stopped before its reload began."""
+        lenient = self.options.leads_back or bad is not None
+        try:
+            self.hooks.fire("before", "reload", [host.name], ("host",), lenient, group=group.name, to=release)
+        except HookFailed as err:
+            return Reloaded("untouched", was=self.facts[host.name]["current"]["release"], why=str(err.message))
+        end = self.turn(group, host, release, run, bad)
+        if end is not None and end.state == "new":
+            try:
+                self.hooks.fire("after", "reload", [host.name], ("host",), lenient, group=group.name, to=release)
+            except HookFailed as err:
+                end.state, end.why = "doubted", str(err.message)
+        return end
+
+    def turn(self, group: Group, host: Host, release: str, run: str, bad: str | None) -> Reloaded | None:
+        """Drain, reload, restore, probe: one host's turn in a wave."""
         self.mark(f"reload {host.name}")
         if group.balancer is None:
             return self.drive(group, host, release, run, drained=False, bad=bad)
@@ -215,7 +261,7 @@ class Waves:
 
     def after_failure(self, failed: Mapping[str, Reloaded]) -> None:
         """Take the hosts already done back, as on_failure says, and tell the whole of it."""
-        done = [name for name, end in self.reloaded.items() if end.state in ("new", "unseen")]
+        done = [name for name, end in self.reloaded.items() if end.state in ("new", "unseen", "doubted")]
         back = [name for name in done if self.goes_back(name)]
         if back:
             self.begin("roll back", ", ".join(back))
@@ -250,10 +296,12 @@ class Waves:
 
     def verdict(self, failed: Mapping[str, Reloaded]) -> RunFailed | Unsettled:
         states = {end.state for end in self.reloaded.values()}
-        lines = []
+        alike: dict[tuple[str, ...], list[str]] = {}  # a hook of the whole reload fails for all hosts at once
         for name, end in failed.items():
-            lines.append(f"{name} failed in reload: {end.why}")
-            lines += [f"  | {line}" for line in app_lines(end.lines)][:20]
+            alike.setdefault((end.why, *app_lines(end.lines)[:20]), []).append(name)
+        lines = []
+        for (why, *said), names in alike.items():
+            lines += [f"{', '.join(names)} failed in reload: {why}", *(f"  | {line}" for line in said)]
         lines += [f"  {name}: {text}" for name, text in self.told_states(explained=failed).items()]
         lines += [f"Next:  {text}" for text in self.advice()]
         safe = states <= {"old", "untouched"}
@@ -293,14 +341,3 @@ def ended(outcome: Outcome) -> Reloaded:
     state = {"reverted": "untouched" if end.get("untouched") else "old", "broken": "unknown"}[end["event"]]
     why = end["why"] + (f"; and going back failed: {end['back']}" if "back" in end else "")
     return Reloaded(state, was, why=why, lines=end.get("lines") or [])
-
-
-def told_state(end: Reloaded, explained: bool = False) -> str:
-    text = {
-        "new": f"runs {end.now}, healthy",
-        "old": f"is back on {end.was}, healthy" if end.was else "runs nothing: this was its first release",
-        "untouched": "was not changed",
-        "unseen": f"runs {end.now}, but clients can't be seen to reach it",
-        "unknown": "UNKNOWN: see above" if explained else f"UNKNOWN: {end.why}",
-    }[end.state]
-    return f"{text}; OUT OF ROTATION: {end.out_of_rotation}" if end.out_of_rotation else text

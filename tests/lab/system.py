@@ -25,6 +25,8 @@ APT_PACKAGES = {
     "dropbear": "dropbear-bin",
     "fish": "fish",
     "faketime": "faketime",
+    "chromium": "chromium",
+    "chromedriver": "chromium-driver",
 }
 ALWAYS = ("sshd", "ssh", "ssh-keygen", "haproxy", "git", "node", "npm")
 FOR_NAMESPACES = ("ip", "unshare", "nsenter")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,11 @@ def test_good_release_rolls_over_all_hosts(site: Site) -> None:
     assert rows(site) - rows_before == tally.sent["post"]
     assert ", 0 lost" in done.out
     assert "probes of this run: " in done.out
+    drawn = Path(done.out.split("report: ")[1].splitlines()[0])
+    assert f"all 3 hosts: runs {release}, healthy" in drawn.read_text()
+    drawn.unlink()
+    again = site.fab("report", hosts=None)
+    assert (again.code, f"report: {drawn}" in again.out, "0 lost of " in drawn.read_text()) == (0, True, True), again.out
     untouched(site, dict.fromkeys(site.lab.names, release))
 
 

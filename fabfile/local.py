@@ -1,0 +1,69 @@
+"""Programs on this machine: git, hooks, whatever a user has us run. Bounded in time, ended with all that they began."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from tempfile import TemporaryFile
+from typing import IO
+
+LATE = 124         # what timeout(1) says of a program that it ended
+MOST = 64 << 20    # bytes that are read of what it said, the last ones
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Hold how a program ended; `code` is 124 where it was ended for being late, below 0 for a signal."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+    @property
+    def lines(self) -> list[str]:
+        """Give all that it said, complaints last."""
+        return [line for line in f"{self.out}\n{self.err}".splitlines() if line.strip()]
+
+
+def run(words: Sequence[str], limit: float, *, stdin: str = "", directory: str | None = None, env: Mapping[str, str] | None = None) -> Done:
+    """
+    Run a program for `limit` seconds at most; raise FileNotFoundError if there is none.
+
+    It has a session of its own: Ctrl-C is for us to handle, and what is late is ended with all that it started.
+    """
+    # Files, not pipes: a daemon that it leaves behind would hold a pipe open, and a gigabyte of words would be ours to keep.
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(stdin.encode())
+        given.seek(0)
+        process = subprocess.Popen(
+            list(words), stdin=given, stdout=out, stderr=err, cwd=directory, env={**os.environ, **(env or {})}, start_new_session=True,
+        )
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            code = LATE
+            _end(process)
+        except BaseException:
+            _end(process)
+            raise
+        return Done(code, _read(out), _read(err))
+
+
+def _read(file: IO[bytes]) -> str:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - MOST))
+    return file.read().decode(errors="replace")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
