@@ -116,11 +116,12 @@ class Clone:
 
     def _git(self, *words: str, alone: bool = False) -> str:
         settings = [word for setting in self.settings if not alone for word in ("-c", setting)]
-        left = self.end - time.monotonic()
         try:
-            done = local.run(["git", f"--git-dir={self.dir}", *settings, *words], max(0.1, left), env=_environment())
+            done = local.run(["git", f"--git-dir={self.dir}", *settings, *words], max(0.1, self.end - time.monotonic()), env=_environment())
+        except FileNotFoundError:
+            raise Unreadable("git is not installed on this machine") from None
         except OSError as err:
-            raise Unreadable("git is not installed on this machine" if isinstance(err, FileNotFoundError) else str(err)) from None
+            raise Unreadable(str(err)) from None
         if done.code == local.LATE:
             raise Unreadable(f"reading them takes longer than {LIMIT} s")
         if not done.ok:

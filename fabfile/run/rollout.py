@@ -69,11 +69,12 @@ class Rollout:
         with self.refusing("Nothing was touched.", PreflightFailed):
             self.hooks.fire("before", "claim", self.hosts)
 
-    def claim(self) -> None:
-        """Lock every host and read its truth; from then on show that we are alive."""
+    def claim(self, check: Callable[[Rollout], None]) -> None:
+        """Lock every host, read its truth, and let `check` look at it; from then on show that we are alive."""
         self.begin("claim", "lock, facts")
         self.facts.update(self.held.take(self.resumes))
         self.lease.start()
+        check(self)
         with self.refusing("Nothing was touched.", PreflightFailed):
             self.hooks.fire("after", "claim", self.hosts)
 

@@ -57,13 +57,13 @@ def running(chosen: Targets, options: Options, commit: str, how: How, *, patienc
         yield from _carry_out(rollout, stream, marks, patience, check, stop)
 
 
-def _claim(rollout: Rollout, stream: Stream, patience: float) -> None:
+def _claim(rollout: Rollout, stream: Stream, patience: float, check: Callable[[Rollout], None]) -> None:
     """Claim; as long as somebody else holds the lock, ask again every few seconds."""
     end = time.monotonic() + patience
     told = False
     while True:
         try:
-            return rollout.claim()
+            return rollout.claim(check)
         except LockHeld as held:
             if held.gone or time.monotonic() + RETRY > end:
                 raise
@@ -77,8 +77,7 @@ def _carry_out(rollout: Rollout, stream: Stream, marks: _Marks, patience: float,
                stop: Stop) -> Iterator[Rollout]:
     try:
         rollout.prepare()
-        _claim(rollout, stream, patience)
-        check(rollout)
+        _claim(rollout, stream, patience, check)
         marks.prober = prober = _prober(rollout)
         prober.start(BASELINE)
     except KeyboardInterrupt:
