@@ -38,6 +38,7 @@ FLOORS = (
     ("its echo", {"run.afterwards"}),
     ("its whole way", {"run.runner"}),
     ("a look", {"look", "look.view"}),
+    ("what it shows", {"look.past", "look.locks", "look.reading", "look.records", "look.status", "look.rounds", "+"}),
     ("the wiring", {"cli"}),
     ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops"}),
     ("the door", {""}),

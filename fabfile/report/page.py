@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from ..errors import GaplessError
 from .faces import chosen
 from .stream import SCHEMA
 from .summary import table
-from .terminal import put
+from .terminal import is_terminal, paint, put
 
 
 class Page:
@@ -19,6 +20,7 @@ class Page:
 
     def __init__(self, format: str = "") -> None:
         self.json = chosen(format) == "json"
+        self._picture: list[str] | None = None  # lines of a look that is to take the place of the one before
 
     def table(self, kind: str, head: Sequence[str], rows: Iterable[Sequence[str]], records: Iterable[Mapping[str, Any]] = ()) -> None:
         """Show rows under their heads; as JSON an event `kind` each, with all that its record knows beside what the row shows."""
@@ -33,13 +35,31 @@ class Page:
     def say(self, text: str) -> None:
         """Say something to a person."""
         if not self.json:
-            for line in text.splitlines():
-                put(line)
+            for line in text.split("\n"):
+                if self._picture is None:
+                    put(line)
+                else:
+                    self._picture.append(line)
 
     def tell(self, event: str, **fields: Any) -> None:
         """Say something to a program."""
         if self.json:
             put(json.dumps({"event": event, **fields}))
+
+    @contextmanager
+    def again(self, head: str) -> Iterator[None]:
+        """Have what is said inside take the place of what was said before, on a terminal; elsewhere it stands below, under `head`."""
+        if self.json or not is_terminal():
+            self.say(head)
+            self.tell("look", at=round(time.time(), 1))
+            yield
+            return
+        self._picture = [head]
+        try:
+            yield
+            paint(self._picture)
+        finally:
+            self._picture = None
 
     @contextmanager
     def ended(self) -> Iterator[None]:

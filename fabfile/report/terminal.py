@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 from ..errors import safe
@@ -22,6 +23,19 @@ def put(line: str) -> None:
         if _lead_to_one_place():
             sys.stderr = open(os.devnull, "w")
         sys.stdout = open(os.devnull, "w")
+
+
+def paint(lines: Sequence[str]) -> None:
+    """Show these lines in place of the whole screen; what the screen can't hold is said in its last line."""
+    columns, rows = shutil.get_terminal_size((100, 24))
+    shown = list(lines)
+    if len(shown) > rows - 1:
+        shown = [*shown[:rows - 2], f"... {len(shown) - rows + 2} more lines; a higher window shows them"]
+    # Home, each line and what was right of it, and what was below: nothing is cleared before its successor is there.
+    text = "\x1b[H" + "".join(f"{_printable(safe(line))[:columns]}\x1b[K\n" for line in shown) + "\x1b[J"
+    with suppress(OSError, ValueError):
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def _lead_to_one_place() -> bool:
