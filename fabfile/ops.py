@@ -23,6 +23,46 @@ def status(c: Any, seen: Seen, workers: bool = False, watch: bool = False) -> No
 
 
 @cli.looks()
+def health(c: Any, seen: Seen) -> None:
+    """Ask every worker for its health, now."""
+    with cli.look(c, seen) as look:
+        if look:
+            from .look import health as looked
+
+            looked.show(look)
+
+
+@cli.looks()
+def releases(c: Any, seen: Seen) -> None:
+    """Show the releases on each host."""
+    with cli.look(c, seen) as look:
+        if look:
+            from .look import releases as looked
+
+            looked.show(look)
+
+
+@cli.looks(lines="how many runs to show, the newest ones")
+def history(c: Any, seen: Seen, lines: int = 20) -> None:
+    """Show who did what here, and how it ended."""
+    from .look import history as looked
+
+    with cli.look(c, seen, lambda chosen: looked.check(lines)) as look:
+        if look:
+            looked.show(look, lines)
+
+
+@cli.looks(ref=cli.REF, to="a release that is built on the hosts, instead of a ref")
+def diff(c: Any, seen: Seen, ref: str = "", to: str = "") -> None:
+    """Show the commits between what runs and a ref."""
+    from .look import diff as looked
+
+    with cli.look(c, seen, looked.meant(ref, to)) as look:
+        if look:
+            looked.show(look, ref, to)
+
+
+@cli.looks()
 def lock(c: Any, seen: Seen) -> None:
     """Show who holds the deploy lock."""
     with cli.look(c, seen) as look:
@@ -42,4 +82,4 @@ def unlock(c: Any, seen: Seen, id: str = "") -> None:
             locks.unlock(look, id)
 
 
-verbs = (status, lock, unlock)
+verbs = (status, health, releases, history, diff, lock, unlock)

@@ -1,4 +1,4 @@
-"""A run that is over, in words. Pure: a line of a host's history in."""
+"""Runs that are over, in words. Pure: lines of hosts' histories in."""
 
 from __future__ import annotations
 
@@ -8,8 +8,21 @@ from typing import Any
 
 from ..ownership import span
 from ..report.summary import OUTCOMES
+from ..transport import Outcome
 
 Run = Mapping[str, Any]
+PRIVATE = ("boot", "pid", "start")  # which process it was is nobody's concern any more
+
+
+def runs(outcome: Outcome) -> list[Run]:
+    """List the runs in a host's history, oldest first; of a run that wrote twice the last word counts."""
+    found = {event["record"]["run"]: event["record"] for event in outcome.events if event["event"] == "past_run"}
+    return list(found.values())
+
+
+def plain(run: Run) -> dict[str, Any]:
+    """Give what a program may want to know of a run."""
+    return {key: value for key, value in run.items() if key not in PRIVATE}
 
 
 def code(run: Run) -> int:
@@ -30,6 +43,24 @@ def who(run: Run) -> str:
 def counted(run: Run) -> str:
     """Say how many requests a run sent and lost."""
     return f"{run.get('sent', 0):,} sent, {run.get('lost', 0):,} lost"
+
+
+def commits(run: Run) -> str:
+    """Say from which commit to which a run led its hosts (a1b2c3d → e4f5a6b), or in how many ways; and which one it tried in vain."""
+    was, now = run.get("was") or {}, run.get("now") or {}
+    ways = sorted({(_short(was.get(name)), _short(now.get(name))) for name in {*was, *now}})
+    if not ways:
+        return (run.get("commit") or "")[:7] or "-"
+    tried = (run.get("commit") or "")[:7]
+    if tried and code(run) and tried not in {other for _, other in ways}:
+        return f"{', '.join(sorted({other for _, other in ways}))}, not {tried}"
+    told = [f"stays {one}" if one == other else f"{one} → {other}" for one, other in ways]
+    return ", ".join(told) if len(told) <= 2 else f"{len(told)} different ways"
+
+
+def _short(release: str | None) -> str:
+    """Give the commit in a release's name."""
+    return release.split("-", 1)[-1] if release else "nothing"
 
 
 def in_words(run: Run) -> str:

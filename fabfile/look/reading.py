@@ -14,6 +14,7 @@ from ..drift import answered, drifted, in_rotation, pinned, why_out
 from ..inventory.values import Group, Host, Process
 from ..plan import Facts
 from ..transport import Outcome
+from .past import runs
 from .view import Look
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Reading:
 
     @property
     def past(self) -> list[Event]:
-        return past_runs(self.outcome)
+        return runs(self.outcome)
 
     @property
     def rotation(self) -> str:
@@ -207,9 +208,3 @@ def through(look: Look, group: Group) -> Front:
     app = group.hosts[0].app
     url, name = look.fleet.url(front, app.route)
     return Front(group.name, front.host, str(front.url), tuple(probe.ask(url, name, app.header, THROUGH, LONGEST_ANSWER)))
-
-
-def past_runs(outcome: Outcome) -> list[Event]:
-    """List the runs in a host's history, oldest first; of a run that wrote twice the last word counts."""
-    found = {event["record"]["run"]: event["record"] for event in outcome.events if event["event"] == "past_run"}
-    return list(found.values())

@@ -10,6 +10,7 @@ from typing import Any
 from .. import ownership
 from ..drift import NOTHING, ailing, notes, run_here, wanted
 from ..plan import Facts
+from . import past
 from .reading import Event, Reading, Server
 
 WORKER = (
@@ -24,7 +25,7 @@ def of(each: Reading) -> dict[str, Any]:
     found: dict[str, Any] = {
         "group": each.group, "reachable": each.outcome.code is not None, "read": facts is not None, "late": round(each.late, 1),
         "drift": each.findings(), "notes": notes(facts or NOTHING), "server": each.server and of_server(each.server),
-        "run": run_in_hand(each.held), "last": each.past[-1] if each.past else None,
+        "run": run_in_hand(each.held), "last": past.plain(each.past[-1]) if each.past else None,
     }
     return found | (of_facts(each, facts) if facts else {})
 

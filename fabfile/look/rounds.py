@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..report.terminal import is_read
 from . import reading, status
 from .reading import Heard
 from .view import Look
@@ -51,7 +52,7 @@ def watch(look: Look, workers: bool = False) -> None:
     limit = 30.0  # the first time there is nothing else to show
     whole = None
     try:
-        while True:
+        while is_read():
             due = time.monotonic() + EVERY
             heard = rounds.go(limit)
             whole = reading.whole(look, {name: (answer, late if late > PATIENCE else 0.0) for name, (answer, late) in heard.items()})
@@ -62,4 +63,5 @@ def watch(look: Look, workers: bool = False) -> None:
     except KeyboardInterrupt:
         if whole is None:
             raise
-    status.judge(whole)
+    if whole:
+        status.judge(whole)

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import GaplessError
+from .columns import fitted
 from .faces import chosen
 from .stream import SCHEMA
 from .summary import table
-from .terminal import is_terminal, paint, put
+from .terminal import is_terminal, paint, put, width
 
 
 class Page:
@@ -26,7 +27,8 @@ class Page:
         """Show rows under their heads; as JSON an event `kind` each, with all that its record knows beside what the row shows."""
         rows = list(rows)
         if not self.json:
-            self.say(table(head, rows))
+            # A log keeps each row in one line, whatever its length: there it is looked for by other means than eyes.
+            self.say(fitted(head, rows, width()) if is_terminal() else table(head, rows))
             return
         more = list(records) or [{}] * len(rows)
         for row, record in zip(rows, more, strict=True):

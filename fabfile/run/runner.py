@@ -136,6 +136,7 @@ def _record(rollout: Rollout, measured: Report, error: BaseException | None) -> 
     return {
         **rollout.owner(), "release": rollout.release, "commit": rollout.commit, "seconds": round(measured.seconds, 1),
         "outcome": "ok" if error is None else str(getattr(error, "code", 1)), "sent": measured.sent, "lost": measured.lost,
+        **rollout.moves(),
     }
 
 

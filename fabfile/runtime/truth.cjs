@@ -303,6 +303,11 @@ async function facts(root, pm2Dir, named) {
   return answer;
 }
 
+/** Ask a worker, unless it can't answer: a halted one would be waited for in vain. */
+async function healthOf({ pid, halted }, root, route) {
+  return halted ? { status: 0, ms: 0, why: 'it is halted (SIGSTOP)' } : health(root, pid, route);
+}
+
 /** Add what the worker itself says, how long it is up and how often PM2 had to restart it since the last deploy. */
 async function withHealth(item, root, settled, usual) {
   const record = worker(root, item.pid);
@@ -316,7 +321,7 @@ async function withHealth(item, root, settled, usual) {
     died: Math.max(0, item.restarts - (settled[item.id] ?? item.restarts)),
     state: record && record.state,
     ports: (record && record.ports) || [],
-    health: route && record ? await health(root, item.pid, route) : null,
+    health: route && record ? await healthOf(item, root, route) : null,
   };
 }
 
