@@ -105,9 +105,9 @@ tell_log() { # root from to most; what lies between two commits, as far as this 
 tell_commits() { # root kind range most
     count=$(git --git-dir="$1/.gapless/mirror.git" rev-list --count "$3")
     say "{\"event\":\"between\",\"kind\":\"$2\",\"count\":$count}"
-    git --git-dir="$1/.gapless/mirror.git" log --format='%H%x09%at%x09%an%x09%s' -n "$4" "$3" |
-        tr -d '\000-\010\013-\037\177' | sed 's/\\/\\\\/g; s/"/\\"/g' |
-        while IFS="$(printf '\t')" read -r id at who subject; do
+    git --git-dir="$1/.gapless/mirror.git" log --format='%H%x1f%at%x1f%an%x1f%s' -n "$4" "$3" |
+        tr '\t' ' ' | tr -d '\000-\010\013-\036\177' | sed 's/\\/\\\\/g; s/"/\\"/g' |
+        while IFS="$(printf '\037')" read -r id at who subject; do
             say "{\"event\":\"commit\",\"kind\":\"$2\",\"id\":\"$id\",\"at\":$at,\"who\":\"$who\",\"subject\":\"$subject\"}"
         done
 }

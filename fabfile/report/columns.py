@@ -32,13 +32,18 @@ def _row(text: str, last: str, offset: int, width: int) -> list[str]:
     if len(last) <= width - offset:
         return [text.ljust(offset) + last]
     if width - offset >= LEAST:
-        first, *rest = _folded(last, width - offset)
+        first, *rest = _parts(last, width - offset)
         return [text.ljust(offset) + first, *(" " * offset + line for line in rest)]
-    return [text.ljust(offset) + BELOW, *(" " * INDENT + line for line in _folded(last, width - INDENT))]
+    return [text.ljust(offset) + BELOW, *(" " * INDENT + line for line in _parts(last, width - INDENT))]
 
 
-def _folded(text: str, width: int) -> list[str]:
-    return [line for part in text.split("; ") for line in textwrap.wrap(part, max(LEAST, width), subsequent_indent="  ") or [""]]
+def _parts(text: str, width: int) -> list[str]:
+    return [line for part in text.split("; ") for line in folded(part, max(LEAST, width)) or [""]]
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Fold a line between its words; not at hyphens, for releases and flags have some."""
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _block(head: Sequence[str], row: Sequence[str], width: int) -> str:
@@ -46,6 +51,6 @@ def _block(head: Sequence[str], row: Sequence[str], width: int) -> str:
     margin = 2 + max(map(len, head)) + 2
     lines = [f"{head[0]} {row[0]}"]
     for name, cell in zip(head[1:], row[1:], strict=True):
-        first, *rest = _folded(cell, width - margin)
+        first, *rest = _parts(cell, width - margin)
         lines += [f"  {name}".ljust(margin) + first, *(" " * margin + line for line in rest)]
     return "\n".join(lines)

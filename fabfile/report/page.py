@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import GaplessError
-from .columns import fitted
+from .columns import fitted, folded
 from .faces import chosen
 from .stream import SCHEMA
 from .summary import table
@@ -59,7 +59,7 @@ class Page:
         self._picture = [head]
         try:
             yield
-            paint(self._picture)
+            paint([part for line in self._picture for part in (folded(line, width()) if len(line) > width() else [line])])
         finally:
             self._picture = None
 
