@@ -33,7 +33,7 @@ def linked(facts: Facts) -> str:
 def run_here(facts: Facts) -> dict[str, int]:
     """Count the living processes by the release whose directory they stand in, whether PM2 lists them or not."""
     living = [item["release"] or "not ours" for item in facts["processes"] if lives(item)]
-    return dict(sorted(Counter([*living, *(stray["release"] for stray in facts["strays"])]).items()))
+    return dict(sorted(Counter([*living, *(stray["release"] or "not ours" for stray in facts["strays"])]).items()))
 
 
 def running(facts: Facts) -> str:
@@ -92,10 +92,13 @@ def drifted(host: Host, facts: Facts, away: str = "") -> list[str]:
     found += [f"worker {item['id']} stands in a directory that is gone" for item in facts["processes"] if item.get("gone")]
     found += [f"a reload is under way (run {run})" for run in facts["driving"]]
     found += [died(item) for item in facts["processes"] if item["died"] and item["up_ms"] < RECENT]
+    if deployed and away:
+        found.append(f"out of rotation: {away}")
+    if facts["trouble"]:
+        return found  # what PM2 lists is not known then
     if deployed:
         found += [text for process in host.app.processes if (text := miscounted(process, facts))]
-        found += [f"out of rotation: {away}"] if away else []
-    found += [f"pid {stray['pid']} runs {stray['release']}, unknown to PM2" for stray in facts["strays"]]
+    found += [f"pid {stray['pid']} runs {stray['release'] or 'not ours'}, unknown to PM2" for stray in facts["strays"]]
     return found
 
 

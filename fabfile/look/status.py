@@ -74,7 +74,8 @@ def tell_workers(page: Page, each: Reading) -> None:
     page.say(f"\n{each.host.name}" + "".join(f"  {told_port(answer)}" for answer in each.answers))
     many = len(each.host.app.processes) > 1
     rows = [worker_row(item, many) for item in facts["processes"]]
-    rows += [["-", f"{stray['pid']}", stray["release"], *["-"] * 5, "unknown to PM2"] for stray in facts["strays"]]
+    unlisted = "PM2 can't be asked" if facts["trouble"] else "unknown to PM2"
+    rows += [["-", f"{stray['pid']}", stray["release"] or "-", *["-"] * 5, unlisted] for stray in facts["strays"]]
     page.table("worker", WORKERS, rows)
 
 

@@ -94,7 +94,7 @@ function describe({ pid, name, pm_id: id, pm2_env: env, monit }, root) {
 /** Say of a process where it stands, whether that directory is gone, and whether somebody has stopped it (SIGSTOP). */
 function standing(pid, root) {
   const cwd = cwdOf(pid);
-  return { release: releaseOf(pid, root), gone: cwd !== null && cwd.endsWith(DELETED), halted: pid > 0 && statOf(pid)[0] === 'T' };
+  return { release: releaseOf(pid, root), gone: cwd !== null && cwd.endsWith(DELETED), halted: pid > 0 && isHalted(pid) };
 }
 
 const DELETED = ' (deleted)';
@@ -220,16 +220,24 @@ function strays(root, daemonPid, listed) {
     .filter((stray) => stray.release && stray.state !== 'stopping');
 }
 
-/** List the living workers that are no children of the daemon: its death, or its being killed while they were stopped, left them. */
-function orphans(root, daemonPid) {
-  return workers(root)
-    .filter(({ pid }) => !daemonPid || parentOf(pid) !== daemonPid)
+/**
+ * List all living workers of ours that PM2 does not list: its strays, and by their own records those that outlived their daemon, stand
+ * in a directory that was moved away, or belong to a daemon that can't be asked.
+ */
+function unlisted(root, daemonPid, listed) {
+  const found = strays(root, daemonPid, listed);
+  const known = new Set([...listed, ...found].map(({ pid }) => pid));
+  const gate = path.join(root, '.gapless', 'gate.cjs');
+  const others = workers(root)
+    .filter(({ pid, state }) => !known.has(pid) && (state !== 'stopping' || parentOf(pid) !== daemonPid))
     .map(({ pid, name, pm_id: id, state }) => ({ pid, name, id, release: releaseOf(pid, root), state }))
-    .filter(({ release }) => release);
+    .filter(({ pid, release }) => release || commandOf(pid).includes(gate)); // a record may name a pid that is another's by now
+  return [...found, ...others];
 }
 
 /** Split /proc/PID/stat after the command, which may hold blanks; field 0 is the state (proc(5) counts it as 3). */
 const statOf = (pid) => (read(`/proc/${pid}/stat`) || '').replace(/^.*\) /s, '').split(' ');
+const isHalted = (pid) => statOf(pid)[0] === 'T';
 const parentOf = (pid) => Number(statOf(pid)[1]);
 const startOf = (pid) => statOf(pid)[19] || '';
 
@@ -281,24 +289,25 @@ async function facts(root, pm2Dir, named) {
   };
   if (!god.pid) {
     answer.taken = taken(ports, god, []);
-    answer.strays = orphans(root, null);
+    answer.strays = unlisted(root, null, []);
     return answer;
   }
   // While a driver is at work it is the one that restarts workers.
   const { restarts: settled = {} } = (!answer.driving.length && readJson(path.join(runDir(root), 'settled.json'))) || {};
   try {
+    if (isHalted(god.pid)) throw new Error('it is halted by a signal (SIGSTOP)');
     const pm2 = await connect(pm2Dir);
     const all = await list(pm2, root);
     const [ours, others] = [true, false].map((known) => all.filter((item) => ports.has(item.name) === known));
     answer.processes = await Promise.all(ours.map((item) => withHealth(item, root, settled, routes.get(item.name))));
-    answer.strays = [...strays(root, god.pid, all), ...orphans(root, god.pid)];
+    answer.strays = unlisted(root, god.pid, all);
     answer.foreign = others.filter((item) => item.release).map(({ name, id, pid, release }) => ({ name, id, pid, release }));
     answer.taken = taken(ports, god, answer.processes);
     god.version = await rpc(pm2, 'getVersion', {});
     pm2.disconnect();
   } catch (err) {
     answer.trouble = `PM2's daemon (pid ${god.pid}): ${err.message}`;
-    if (!answer.processes.length) answer.strays = [...strays(root, god.pid, []), ...orphans(root, god.pid)];
+    if (!answer.processes.length) answer.strays = unlisted(root, god.pid, []);
   }
   return answer;
 }
