@@ -24,7 +24,7 @@ from tests.lab.walk import Walk
 
 pytestmark = pytest.mark.lab
 
-STEPS = 12
+STEPS = 10
 
 
 def objects(site: Site, *words: str) -> list[dict[str, Any]]:
@@ -35,6 +35,7 @@ def hosts(site: Site) -> dict[str, dict[str, Any]]:
     return {event["host"]: event for event in objects(site, "status") if event["event"] == "host"}
 
 
+@pytest.mark.timeout(600)
 def test_status_says_what_a_second_reading_says_on_a_random_walk(site: Site) -> None:
     seed = int(os.environ.get("WALK_SEED", time.time()))
     print(f"WALK_SEED={seed}")
