@@ -229,6 +229,7 @@ def main() -> None:
     typed = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         walk = Walk(Site(Lab.attach(typed.name), Path(folder)), typed.seed)
+        walk.mend_all()
         wrong = 0
         print(f"seed {typed.seed}")
         for number in range(1, typed.steps + 1):
