@@ -24,7 +24,7 @@ from tests.lab.walk import Walk
 
 pytestmark = pytest.mark.lab
 
-STEPS = 10
+STEPS = 8
 
 
 def objects(site: Site, *words: str) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def test_a_run_in_hand_is_shown_with_its_phase_and_what_it_has_drained(site: Sit
 def test_health_names_who_is_not(site: Site) -> None:
     good = site.fab("health")
     assert (good.code, good.out.count("worker "), good.out.count("port 3000")) == (0, 6, 3), good.out
-    pid = site.lab.run("lab2", "pm2 pid shop").stdout.split()[0]
+    pid = Walk(site, 0).pids("lab2")[0]
     site.lab.run("lab2", f"kill -STOP {pid}")
     try:
         bad = site.fab("health")
