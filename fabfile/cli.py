@@ -135,8 +135,8 @@ def widths(text: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def look(c: Any, seen: Seen) -> Iterator[Look | None]:
-    """Open the fleet to look at it; takes no lock."""
+def look(c: Any, seen: Seen, first: Callable[[Targets], None] = lambda chosen: None) -> Iterator[Look | None]:
+    """Open the fleet to look at it; takes no lock. What can be wrong with what was typed is found by `first`, before."""
     named = selector(c, seen.hosts)
     if not named:
         yield None
@@ -146,7 +146,9 @@ def look(c: Any, seen: Seen) -> Iterator[Look | None]:
 
     page = Page(seen.format)
     with _tells_interrupt(), page.ended():
-        view = Look(targets(named), page)
+        chosen = targets(named)
+        first(chosen)
+        view = Look(chosen, page)
         try:
             yield view
         finally:

@@ -43,7 +43,7 @@ def gone(held: Held) -> str:
     boot = _read("/proc/sys/kernel/random/boot_id")
     if boot and owner.get("boot") == boot and owner.get("start") != _start(owner["pid"]):
         return f"its process {owner['pid']} on this machine is dead"
-    return f"it was not heard of for {_span(held['quiet'])}" if held["quiet"] > LEASE else ""
+    return f"it was not heard of for {span(held['quiet'])}" if held["quiet"] > LEASE else ""
 
 
 def harmless(held: Held) -> bool:
@@ -78,9 +78,13 @@ def _told(held: Held) -> str:
     place = f" {owner['ci']}" if owner.get("ci") else ""
     if why := gone(held):
         return f"{who} began a {owner['verb']}{phase}, and left it: {why} (run {owner['run']}){place}"
-    age = _span(max(0, int(time.time() - owner["at"])))
+    age = span(max(0, int(time.time() - owner["at"])))
     return f"{who} has been at {owner['verb']} for {age}{phase} (run {owner['run']}, pid {owner['pid']}){place}"
 
 
-def _span(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+def span(seconds: float) -> str:
+    """Spell a length of time in its largest unit that still says something."""
+    for unit, name in ((1, "s"), (60, "min"), (3600, "h")):
+        if seconds < 120 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86400:.0f} d"

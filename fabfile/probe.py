@@ -1,8 +1,10 @@
-"""Ask through the balancer until a release has answered there: what a client sees is what counts."""
+"""Ask through the balancer: what a client sees is what counts."""
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import requests
 
@@ -30,3 +32,31 @@ def answers(url: str, host: str | None, header: str | None, release: str, limit:
             last = f"{answer.status_code}, {header}: {seen}"
         time.sleep(EVERY)
     return f"{release} never answered through {url} within {limit:.0f} s; the last answer was {last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Hold one answer: `status` is 0, and `why` says so, where none came."""
+
+    status: int
+    release: str | None
+    seconds: float
+    why: str = ""
+
+
+def ask(url: str, host: str | None, header: str | None, times: int, limit: float) -> list[Answer]:
+    """Ask so many times, each on a connection of its own; a whole answer takes `limit` seconds at most, or there is none."""
+    with ThreadPoolExecutor(max_workers=times) as pool:
+        return list(pool.map(lambda _: _once(url, host, header, limit), range(times)))
+
+
+def _once(url: str, host: str | None, header: str | None, limit: float) -> Answer:
+    begun = time.monotonic()
+    headers = {"Connection": "close", **({"Host": host} if host else {})}
+    try:
+        with requests.get(url, headers=headers, allow_redirects=False, timeout=limit, stream=True) as answer:
+            return Answer(answer.status_code, answer.headers.get(header) if header else None, time.monotonic() - begun)
+    except requests.Timeout:
+        return Answer(0, None, time.monotonic() - begun, f"no answer within {limit:.0f} s")
+    except requests.RequestException as err:
+        return Answer(0, None, time.monotonic() - begun, type(err).__name__)

@@ -17,7 +17,7 @@ import pytest
 HOME = Path(__file__).parent.parent
 PROGRAMS = {"fab": "fabric", "inv": "invoke"}
 WRITING = ("deploy", "build", "migrate", "reload", "rolling", "rollback", "unlock")
-LOOKING = ("status", "lock")
+LOOKING = ("status", "health", "releases", "history", "diff", "lock")
 
 HOSTS = """\
 app:
@@ -162,6 +162,14 @@ def test_a_bad_hosts_yaml_is_refused_at_its_place(desk, text, where):
 ])
 def test_a_bad_ref_is_refused(desk, ref, told):
     assert told in desk.refused("inv", "deploy", "--hosts", "web", f"--ref={ref}")
+
+
+@pytest.mark.parametrize("words, told", [
+    (("history", "--lines", "0"), "--lines 0"), (("diff", "--ref", "featrue"), "did you mean feature"),
+    (("diff", "--ref", "v1", "--to", "0001-abc"), "say one of them"),
+])
+def test_what_only_looks_is_refused_before_anyone_is_asked_too(desk, words, told):
+    assert told in desk.refused("inv", *words, "--hosts", "web")
 
 
 def test_a_bad_ref_is_refused_for_a_build_too(desk):

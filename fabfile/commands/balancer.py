@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..inventory.values import Balancer
 from .shell import Shell, call, cmd, path
 
-# Column numbers of `show stat` (HAProxy management guide, 9.1): 1 pxname, 2 svname, 5 scur, 18 status.
+# Column numbers of `show stat` (HAProxy management guide, 9.1): 1 pxname, 2 svname, 5 scur, 18 status, 19 weight, 24 lastchg, 25 downtime,
+# 37 check_status, 38 check_code, 39 check_duration, 57 last_chk.
 LIBRARY = r"""
 haproxy() { # socket command
     if command -v socat >/dev/null; then printf '%s\n' "$2" | socat -t 10 - "UNIX-CONNECT:$1"
@@ -129,9 +130,19 @@ mend() { # socket backend server limit-seconds; puts back what a run drained tha
     [ -z "$by" ] || restore "$1" "$2" "$3" "$4" "$by"
 }
 rotation() { # socket backend
-    haproxy "$1" "show stat" | awk -F, -v b="$2" '$1 == b && $2 != "FRONTEND" && $2 != "BACKEND" { print $2, $5, $18 }' |
-        while read -r name sessions status; do
-            say "{\"event\":\"server\",\"name\":\"$name\",\"sessions\":$sessions,\"status\":\"$status\"}"
+    [ -S "$1" ] || fail "there is no socket $1 here" "Is HAProxy up? It is its 'stats socket', which this user must see"
+    stats=$(haproxy "$1" "show stat" 2>&1) || fail "HAProxy's socket $1: $stats"
+    # The last column is free text, and may hold commas.
+    printf '%s\n' "$stats" | awk -F, -v b="$2" '$1 == b && $2 != "FRONTEND" && $2 != "BACKEND" {
+        said = $57; for (n = 58; n <= 60 && $57 ~ /^"/ && said !~ /"$/; n++) said = said "," $n
+        gsub(/["\\[:cntrl:]]/, "", said)
+        print $2 "|" $5 "|" $18 "|" $19 "|" $24 "|" $25 "|" $37 "|" $38 "|" $39 "|" said }' |
+        while IFS='|' read -r name sessions status weight since down check code took said; do
+            by=$(head -n 1 "$drained_dir/$2.$name" 2>/dev/null | tr -cd 'A-Za-z0-9@.: _-') || by=
+            check=${check#\* }
+            say "{\"event\":\"server\",\"backend\":\"$2\",\"name\":\"$name\",\"sessions\":${sessions:-0},\"status\":\"$status\",\
+\"weight\":${weight:-0},\"since\":${since:-0},\"downtime\":${down:-0},\"check\":\"$check\",\"code\":\"$code\",\
+\"took\":${took:-null},\"said\":\"$said\",\"by\":\"$by\"}"
         done
 }
 """
@@ -166,5 +177,8 @@ def beat(run: str) -> Shell:
 
 
 def rotation(balancer: Balancer) -> Shell:
-    """Report every server of the backend with its sessions and status."""
+    """
+    Report every server of the backend as an event `server`: sessions, status, weight, seconds `since` its last change and of all its
+    `downtime`, the last check (its kind, code, ms and words), and who has it drained (`by`: a run, or nothing).
+    """
     return call("rotation", path(balancer.socket), cmd(balancer.backend))

@@ -12,6 +12,10 @@ append_history() { # root line
     mkdir -p -m 700 "$1/.gapless"
     printf '%s\n' "$2" >>"$1/.gapless/history.jsonl"
 }
+tell_history() { # root lines
+    [ ! -f "$1/.gapless/history.jsonl" ] || tail -n "$2" "$1/.gapless/history.jsonl" |
+        while IFS= read -r line; do say "{\"event\":\"past_run\",\"record\":$line}"; done
+}
 settle_migration() { # root run line
     printf '\n%s\n' "$3" >>"$1/.gapless/runs/$2/migrate.jsonl"
 }
@@ -21,6 +25,11 @@ settle_migration() { # root run line
 def append(root: str, record: Mapping[str, object]) -> Shell:
     """Append a run to the host's history."""
     return call("append_history", path(root), cmd(json.dumps(dict(record))))
+
+
+def history(root: str, lines: int) -> Shell:
+    """Report the last lines of the host's history, oldest first, as an event `past_run` each."""
+    return call("tell_history", path(root), cmd(lines))
 
 
 def settle_migration(root: str, run: str, event: Mapping[str, object]) -> Shell:

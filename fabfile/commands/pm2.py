@@ -21,7 +21,7 @@ def _source(name: str) -> str:
 
 def facts(root: str, processes: Iterable[Process]) -> Shell:
     """Report the truth of the host as one event `facts`; writes nothing, needs nothing installed."""
-    named = [f"{each.name}={each.port}" if each.port else each.name for each in processes]
+    named = [f"{each.name}={each.port or ''}={each.health.path if each.health else ''}" for each in processes]
     order = call("clean_node", cmd("-"), path(root), Shell('"$pm2_dir"'), cmd(*named))
     return Shell(f"{order} {here(_source('truth.cjs'))}")
 
@@ -30,6 +30,13 @@ def running() -> Shell:
     """Report all that PM2 runs for this user as one event `running`; writes nothing, needs nothing installed."""
     order = call("clean_node", cmd("-"), Shell('"$pm2_dir"'))
     return Shell(f"{order} {here(_source('running.cjs'))}")
+
+
+def answers(header: str | None, processes: Iterable[Process], times: int) -> Shell:
+    """Report what answers on the port of each process that has one, asked so many times, as an event `answers` each."""
+    asked = [f"{each.name}={each.port}={each.health.path}={times}" for each in processes if each.port and each.health]
+    order = call("clean_node", cmd("-"), cmd(header or "", *asked))
+    return Shell(f"{order} {here(_source('answers.cjs'))}")
 
 
 def install(root: str) -> Shell:

@@ -93,6 +93,24 @@ complete() { # root release marker-json
 discard() { # root release
     [ -e "$1/releases/$2/.gapless.json" ] || rm -rf "${1:?}/releases/${2:?}" "$1/.gapless/index.$2"
 }
+tell_log() { # root from to most; what lies between two commits, as far as this host has them
+    mirror=$1/.gapless/mirror.git
+    if ! git --git-dir="$mirror" rev-list -n 1 "$2^{commit}" "$3^{commit}" >/dev/null 2>&1; then
+        say '{"event":"unknown"}'
+        return
+    fi
+    tell_commits "$1" new "$2..$3" "$4"
+    tell_commits "$1" gone "$3..$2" "$4"
+}
+tell_commits() { # root kind range most
+    count=$(git --git-dir="$1/.gapless/mirror.git" rev-list --count "$3")
+    say "{\"event\":\"between\",\"kind\":\"$2\",\"count\":$count}"
+    git --git-dir="$1/.gapless/mirror.git" log --format='%H%x1f%at%x1f%an%x1f%s' -n "$4" "$3" |
+        tr '\t' ' ' | tr -d '\000-\010\013-\036\177' | sed 's/\\/\\\\/g; s/"/\\"/g' |
+        while IFS="$(printf '\037')" read -r id at who subject; do
+            say "{\"event\":\"commit\",\"kind\":\"$2\",\"id\":\"$id\",\"at\":$at,\"who\":\"$who\",\"subject\":\"$subject\"}"
+        done
+}
 prune() { # root release...
     root=$1; shift
     real=$(cd -P "$root/releases" 2>/dev/null && pwd) || return 0
@@ -144,6 +162,16 @@ def complete(root: str, release: str, marker: str) -> Shell:
 def discard(root: str, release: str) -> Shell:
     """Remove a release that never became complete."""
     return call("discard", path(root), cmd(release))
+
+
+def log(root: str, was: str, to: str, most: int) -> Shell:
+    """
+    Report what lies between two commits in the host's mirror; reads only.
+
+    For what comes (`new`) and what goes (`gone`): `between` with the count, and the newest `most` as `commit` each. Where the mirror
+    has not got both: `unknown`.
+    """
+    return call("tell_log", path(root), cmd(was, to, most))
 
 
 def prune(root: str, doomed: Iterable[str]) -> Shell:

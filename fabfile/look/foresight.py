@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from .. import choice, ownership
 from ..basis import Forecast, differences
-from ..commands import node, outlook
+from ..commands import balancer, node, outlook
 from ..commands.shell import Step
+from ..drift import in_rotation
 from ..errors import GaplessError, LockHeld, PreflightFailed
 from ..fleet import Fleet
 from ..forecast import Code, Survey, env_file, forecast, migrated_commits, phases, spans
-from ..inventory.values import Host, Targets
+from ..inventory.values import Balancer, Host, Targets
 from ..plan import Facts, Options
 from ..run.claim import Claim, held_by, taken_over
 from ..run.rollout import Rollout
 from ..run.runner import state_dir
 from ..source import Clone, Unreadable
-from .view import rotation_of
 
 
 def foresee(targets: Targets, options: Options, commit: str) -> Forecast:
@@ -92,9 +92,16 @@ def _survey(fleet: Fleet, targets: Targets, options: Options, commit: str, seen:
     outcomes = fleet.each("plan", {name: _outlook_steps(host, options, seen.facts[name], aims.get(name)) for name, host in hosts.items()})
     rotation: dict[str, str] = {}
     for group in targets.fleet:
-        rotation |= rotation_of(fleet, group.balancer, group.hosts) if group.balancer else {}
+        rotation |= _rotation(fleet, group.balancer, group.hosts) if group.balancer else {}
     told = {name: event for name, outcome in outcomes.items() if (event := outcome.last("outlook"))}
     return Survey(seen.facts, seen.unfit, seen.locks, rotation, told)
+
+
+def _rotation(fleet: Fleet, front: Balancer, hosts: Iterable[Host]) -> dict[str, str]:
+    """Ask a balancer how it sees these hosts."""
+    outcome = fleet.run("plan", f"balancer {front.host}", [Step("rotation", balancer.rotation(front))])
+    servers = {event["name"]: event for event in outcome.events if event["event"] == "server"}
+    return {host.name: in_rotation(servers.get(host.server)) for host in hosts}
 
 
 def _outlook_steps(host: Host, options: Options, facts: Facts, aim: str | None) -> list[Step]:

@@ -1,24 +1,18 @@
-"""Read the fleet as it is: what runs by link, by process and by the balancer, and who holds the locks."""
+"""Open a fleet for one look: ask its hosts, and change nothing on them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
-from .. import ownership
-from ..commands import balancer, lock, node, pm2
 from ..commands.shell import Step
-from ..drift import NOTHING, drifted, healthy, linked, notes, pinned, running
-from ..errors import RunFailed, Unsettled, UsageError
 from ..fleet import Fleet
-from ..inventory.values import Balancer, Group, Host, Targets
+from ..inventory.values import Host, Targets
 from ..report.page import Page
-from ..run.claim import held_by
 from ..transport import Outcome
 
 
 class Look:
-    """Hold an open fleet for one look; changes nothing, but for `unlock`."""
+    """Hold an open fleet for one look."""
 
     def __init__(self, targets: Targets, page: Page) -> None:
         self.targets = targets
@@ -33,101 +27,12 @@ class Look:
         outcomes = self.fleet.each(phase, reached)
         return {name: outcomes.get(name) or Outcome(None, tail=[self.unreachable[name]]) for name in self.hosts}
 
+    def ask(self, name: str, steps: Iterable[Step], again: bool = False) -> Outcome:
+        """Send one host or balancer its script, or say in the outcome why not; `again` logs in anew where no connection lives."""
+        why = self.unreachable.get(name, "")
+        if again and not self.fleet.lines[name].alive:
+            why = self.fleet.reach(name)
+        return Outcome(None, tail=[why]) if why else self.fleet.run("look", name, steps)
+
     def close(self) -> None:
         self.fleet.close()
-
-    # ------------------------------------------------------------------ status
-
-    def status(self) -> None:
-        """Print a line per host; raise when a host is not what its link says, so that scripts can ask too."""
-        outcomes = self.each("status", self.facts_steps)
-        rotation = self.rotation()
-        rows, drifts = [], []
-        for name, outcome in outcomes.items():
-            facts = outcome.last("facts")
-            if facts is None:
-                rows.append([name, "?", "?", "?", rotation.get(name, "-"), "can't be read: " + "; ".join(outcome.tail[-2:])])
-                drifts.append(name)
-                continue
-            seen = rotation.get(name, "no balancer")
-            drift = [*drifted(self.hosts[name], facts, seen), *pinned(facts)]
-            rows.append([name, linked(facts), running(facts), healthy(facts), seen, "; ".join(drift) or "ok"])
-            drifts += [name] if drift else []
-        self.page.table("host", ["host", "current", "running", "healthy", "rotation", "state"], rows)
-        for name, outcome in outcomes.items():
-            for text in notes(outcome.last("facts") or NOTHING):
-                self.page.say(f"note: {name}: {text}")
-        held = held_by(outcomes)
-        if held:
-            self.page.say(ownership.told(held, self.targets.selector))
-        drifts += [name for name, each in held.items() if ownership.gone(each) and name not in drifts]
-        if drifts:
-            raise Unsettled(f"{', '.join(sorted(drifts))}: not as it should be, see above")
-
-    def facts_steps(self, host: Host) -> list[Step]:
-        return [
-            Step("lock", lock.show(host.app.root)), Step("tools", node.tools(host.node_bin, host.pm2_home)),
-            Step("facts", pm2.facts(host.app.root, host.app.processes)),
-        ]
-
-    def rotation(self) -> dict[str, str]:
-        """Ask each balancer once how it sees the servers; return host name to its words."""
-        seen: dict[str, str] = {}
-        for group in self.targets.groups:
-            seen |= self.rotation_of(group)
-        return seen
-
-    def rotation_of(self, group: Group) -> dict[str, str]:
-        front = group.balancer
-        if front is None:
-            return {}
-        if f"balancer {front.host}" in self.unreachable:
-            return {host.name: f"? ({front.host} can't be reached)" for host in group.hosts}
-        return rotation_of(self.fleet, front, group.hosts)
-
-    # ------------------------------------------------------------------ locks
-
-    def locks(self) -> None:
-        """Print who holds the lock of each host."""
-        self.page.table("host", ["host", "lock", "who", "doing", "since", "run"], [self.lock_row(*item) for item in self.owners().items()])
-
-    def owners(self) -> dict[str, Outcome]:
-        """Ask every host who holds its lock: event `held` or `free`, or neither where it can't be read."""
-        return self.each("lock", lambda host: [Step("lock", lock.show(host.app.root))])
-
-    def lock_row(self, name: str, outcome: Outcome) -> list[str]:
-        held = outcome.last("held")
-        if held is None:
-            return [name, "free" if outcome.last("free") else f"? ({outcome.last_words})", "-", "-", "-", "-"]
-        owner = held["owner"]
-        if not isinstance(owner, Mapping):
-            return [name, "held", "unknown owner", "-", "-", "-"]
-        age = f"{int(time.time() - owner['at'])} s ago"
-        doing = f"{owner['verb']}, {held['phase']}" if held["phase"] else owner["verb"]
-        why = ownership.gone(held)
-        return [name, f"held; {why}" if why else "held", f"{owner['who']}@{owner['from']}", doing, age, owner["run"]]
-
-    def unlock(self, run: str) -> None:
-        """Remove the locks of exactly this run."""
-        if not run:
-            raise UsageError("say which run's lock: --id RUN; `fab lock` shows it")
-        held = held_by(self.owners())
-        mine = {name for name, each in held.items() if ownership.run_of(each) == run}
-        if not mine:
-            raise UsageError(f"no host named here is locked by run {run}; see: fab lock --hosts {self.targets.selector}")
-        outcomes = self.fleet.each("unlock", {name: [Step("unlock", lock.drop(self.hosts[name].app.root, run))] for name in mine})
-        if bad := [name for name, outcome in outcomes.items() if not outcome.ok]:
-            raise RunFailed(f"{', '.join(bad)}: the lock could not be removed")
-        self.page.say(f"unlocked: {', '.join(sorted(mine))}")
-
-
-def rotation_of(fleet: Fleet, front: Balancer, hosts: Iterable[Host]) -> dict[str, str]:
-    """Ask a balancer how it sees these hosts."""
-    outcome = fleet.run("status", f"balancer {front.host}", [Step("rotation", balancer.rotation(front))])
-    status = {event["name"]: event["status"] for event in outcome.events if event["event"] == "server"}
-    return {host.name: in_rotation(status.get(host.server, "unknown to it")) for host in hosts}
-
-
-def in_rotation(status: str) -> str:
-    """Read HAProxy's status; "UP 2/3" still takes traffic."""
-    return "in" if status.startswith(("UP", "no check")) else f"OUT ({status})"

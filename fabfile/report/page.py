@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ..errors import GaplessError
+from .columns import fitted, folded
 from .faces import chosen
 from .stream import SCHEMA
 from .summary import table
-from .terminal import put
+from .terminal import is_terminal, paint, put, width
 
 
 class Page:
@@ -19,12 +21,14 @@ class Page:
 
     def __init__(self, format: str = "") -> None:
         self.json = chosen(format) == "json"
+        self._picture: list[str] | None = None  # lines of a look that is to take the place of the one before
 
     def table(self, kind: str, head: Sequence[str], rows: Iterable[Sequence[str]], records: Iterable[Mapping[str, Any]] = ()) -> None:
         """Show rows under their heads; as JSON an event `kind` each, with all that its record knows beside what the row shows."""
         rows = list(rows)
         if not self.json:
-            self.say(table(head, rows))
+            # A log keeps each row in one line, whatever its length: there it is looked for by other means than eyes.
+            self.say(fitted(head, rows, width()) if is_terminal() else table(head, rows))
             return
         more = list(records) or [{}] * len(rows)
         for row, record in zip(rows, more, strict=True):
@@ -33,13 +37,31 @@ class Page:
     def say(self, text: str) -> None:
         """Say something to a person."""
         if not self.json:
-            for line in text.splitlines():
-                put(line)
+            for line in text.split("\n"):
+                if self._picture is None:
+                    put(line)
+                else:
+                    self._picture.append(line)
 
     def tell(self, event: str, **fields: Any) -> None:
         """Say something to a program."""
         if self.json:
             put(json.dumps({"event": event, **fields}))
+
+    @contextmanager
+    def again(self, head: str) -> Iterator[None]:
+        """Have what is said inside take the place of what was said before, on a terminal; elsewhere it stands below, under `head`."""
+        if self.json or not is_terminal():
+            self.say(head)
+            self.tell("look", at=round(time.time(), 1))
+            yield
+            return
+        self._picture = [head]
+        try:
+            yield
+            paint([part for line in self._picture for part in (folded(line, width()) if len(line) > width() else [line])])
+        finally:
+            self._picture = None
 
     @contextmanager
     def ended(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 from ..errors import safe
@@ -14,14 +15,35 @@ NARROWEST = 20  # columns; a terminal that says less has not been asked right
 
 def put(line: str) -> None:
     """Print one whole line, flushed; never raise, for a reader that leaves must not end a deploy."""
+    _write(f"{_printable(safe(line))}\n")
+
+
+def _write(text: str) -> None:
     try:
-        print(_printable(safe(line)), flush=True)
+        sys.stdout.write(text)
+        sys.stdout.flush()
     except (BrokenPipeError, ValueError, OSError):
         # Whoever read along has left. The deploy goes on; python would complain once more at exit, and so would fab, which
         # tells errors on stderr: the same pipe or terminal often enough.
         if _lead_to_one_place():
             sys.stderr = open(os.devnull, "w")
         sys.stdout = open(os.devnull, "w")
+
+
+def is_read() -> bool:
+    """Say whether somebody may still be reading along; what has no end by itself ends with its reader."""
+    return getattr(sys.stdout, "name", "") != os.devnull
+
+
+def paint(lines: Sequence[str]) -> None:
+    """Show these lines in place of the whole screen; what the screen can't hold is said in its last line."""
+    columns, rows = shutil.get_terminal_size((100, 24))
+    shown = list(lines)
+    if len(shown) > rows - 1:
+        shown = [*shown[:rows - 2], f"... {len(shown) - rows + 2} more lines; a higher window shows them"]
+    # Home, each line and what was right of it, and what was below: nothing is cleared before its successor is there.
+    text = "\x1b[H" + "".join(f"{_printable(safe(line))[:columns]}\x1b[K\n" for line in shown) + "\x1b[J"
+    _write(text)
 
 
 def _lead_to_one_place() -> bool:

@@ -111,6 +111,12 @@ class Rollout:
         except HookFailed as err:
             raise kind(f"{err.message}\n{now}\nNext:  fab status --hosts {self.targets.selector}") from None
 
+    def moves(self) -> dict[str, dict[str, str | None]]:
+        """Say for each host which release it was on before this run, and which one its reload left it on: None is none, ? is unknown."""
+        was = {name: facts["current"]["release"] for name, facts in self.facts.items()}
+        left = {name: "?" if end.state == "unknown" else end.now for name, end in self.waves.reloaded.items() if end.state != "untouched"}
+        return {"was": was, "now": was | left}
+
     # ------------------------------------------------------------------ build
 
     def build(self, only: Collection[str] | None = None) -> None:

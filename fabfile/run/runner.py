@@ -142,7 +142,7 @@ def _record(rollout: Rollout, measured: Report, spent: Mapping[str, float], erro
     return {
         **rollout.owner(), "release": rollout.release, "commit": rollout.commit, "seconds": round(measured.seconds, 1),
         "outcome": "ok" if error is None else str(getattr(error, "code", 1)), "sent": measured.sent, "lost": measured.lost,
-        "phases": dict(spent), "waves": rollout.waves.rounds,
+        "phases": dict(spent), "waves": rollout.waves.rounds, **rollout.moves(),
     }
 
 

@@ -1,7 +1,7 @@
 'use strict';
 // The truth of one host: what runs, from PM2's daemon, /proc and each worker's own socket. Reads only.
 //
-//   node truth.cjs ROOT PM2_DIR APP[=PORT]...      (or piped into `node - ROOT PM2_DIR APP[=PORT]...`)
+//   node truth.cjs ROOT PM2_DIR APP=PORT=ROUTE...      (or piped into `node - ROOT PM2_DIR ...`; PORT and ROUTE may be empty)
 //
 // Prints one JSON object. Never prints an environment: PM2's list holds every secret of the app.
 
@@ -87,16 +87,25 @@ function describe({ pid, name, pm_id: id, pm2_env: env, monit }, root) {
     gated: env.pm_exec_path === path.join(root, '.gapless', 'gate.cjs'),
     memory: monit && monit.memory,
     cpu: monit && monit.cpu,
-    release: releaseOf(pid, root),
+    ...standing(pid, root),
   };
 }
 
+/** Say of a process where it stands, whether that directory is gone, and whether somebody has stopped it (SIGSTOP). */
+function standing(pid, root) {
+  const cwd = cwdOf(pid);
+  return { release: releaseOf(pid, root), gone: cwd !== null && cwd.endsWith(DELETED), halted: pid > 0 && isHalted(pid) };
+}
+
+const DELETED = ' (deleted)';
+const cwdOf = (pid) => (pid ? attempt(() => fs.readlinkSync(`/proc/${pid}/cwd`)) : null);
+
 /** Say which release a process runs: by the directory it stands in, not by what anybody wrote down. */
 function releaseOf(pid, root) {
-  const cwd = pid ? attempt(() => fs.readlinkSync(`/proc/${pid}/cwd`)) : null;
+  const cwd = cwdOf(pid);
   const base = attempt(() => fs.realpathSync(path.join(root, 'releases')));
   if (!cwd || !base || !cwd.startsWith(base + path.sep)) return null;
-  return cwd.slice(base.length + 1).split(path.sep)[0].replace(/ \(deleted\)$/, '');
+  return cwd.slice(base.length + 1).split(path.sep)[0].replace(DELETED, '');
 }
 
 const runDir = (root) => path.join(root, '.gapless', 'run');
@@ -159,6 +168,7 @@ function releases(root) {
         complete: settings !== null,
         commit: settings && settings.commit,
         ref: settings && settings.ref,
+        built: attempt(() => Math.round(fs.statSync(path.join(release, settings ? '.gapless.json' : '.')).mtimeMs)),
         bad: fs.existsSync(path.join(release, '.gapless-bad')),
         stable: fs.existsSync(path.join(release, '.gapless-stable')),
       };
@@ -210,8 +220,24 @@ function strays(root, daemonPid, listed) {
     .filter((stray) => stray.release && stray.state !== 'stopping');
 }
 
+/**
+ * List all living workers of ours that PM2 does not list: its strays, and by their own records those that outlived their daemon, stand
+ * in a directory that was moved away, or belong to a daemon that can't be asked.
+ */
+function unlisted(root, daemonPid, listed) {
+  const found = strays(root, daemonPid, listed);
+  const known = new Set([...listed, ...found].map(({ pid }) => pid));
+  const gate = path.join(root, '.gapless', 'gate.cjs');
+  const others = workers(root)
+    .filter(({ pid, state }) => !known.has(pid) && (state !== 'stopping' || parentOf(pid) !== daemonPid))
+    .map(({ pid, name, pm_id: id, state }) => ({ pid, name, id, release: releaseOf(pid, root), state }))
+    .filter(({ pid, release }) => release || commandOf(pid).includes(gate)); // a record may name a pid that is another's by now
+  return [...found, ...others];
+}
+
 /** Split /proc/PID/stat after the command, which may hold blanks; field 0 is the state (proc(5) counts it as 3). */
 const statOf = (pid) => (read(`/proc/${pid}/stat`) || '').replace(/^.*\) /s, '').split(' ');
+const isHalted = (pid) => statOf(pid)[0] === 'T';
 const parentOf = (pid) => Number(statOf(pid)[1]);
 const startOf = (pid) => statOf(pid)[19] || '';
 
@@ -249,47 +275,62 @@ function taken(ports, god, processes) {
 /** List what PM2 would start after a reboot, with all that it knows of it: each holds an environment. */
 const saved = () => readJson(path.join(pm2Home(), 'dump.pm2')) || [];
 
-/** Gather everything about one app root; `ports` has the port (or nothing) of each of its PM2 process names. */
-async function facts(root, pm2Dir, ports) {
+/** Gather everything about one app root; `named` has name, port and health route (or null) of its PM2 processes. */
+async function facts(root, pm2Dir, named) {
+  const ports = new Map(named.map(({ name, port }) => [name, port]));
+  const routes = new Map(named.map(({ name, route }) => [name, route]));
   const god = daemon();
   const answer = {
     node: process.versions.node, path: process.env.PATH, pm2: pm2Dir, version: pm2Version(pm2Dir),
     cpus: os.availableParallelism(), root, daemon: god,
-    current: current(root), releases: releases(root), processes: [], strays: [], trouble: null, migrations: migrations(root), driving: driving(root), taken: [], saved: saved().map((env) => env.name),
+    current: current(root), releases: releases(root), processes: [], strays: [], foreign: [], trouble: null,
+    migrations: migrations(root), driving: driving(root), taken: [], saved: saved().map((env) => env.name),
     pinned: Object.keys((readJson(path.join(runDir(root), 'reload.json')) || {}).env_files || {}),
   };
   if (!god.pid) {
     answer.taken = taken(ports, god, []);
+    answer.strays = unlisted(root, null, []);
     return answer;
   }
   // While a driver is at work it is the one that restarts workers.
   const { restarts: settled = {} } = (!answer.driving.length && readJson(path.join(runDir(root), 'settled.json'))) || {};
   try {
+    if (isHalted(god.pid)) throw new Error('it is halted by a signal (SIGSTOP)');
     const pm2 = await connect(pm2Dir);
     const all = await list(pm2, root);
-    answer.processes = await Promise.all(all.filter((item) => ports.has(item.name)).map((item) => withHealth(item, root, settled)));
-    answer.strays = strays(root, god.pid, all);
+    const [ours, others] = [true, false].map((known) => all.filter((item) => ports.has(item.name) === known));
+    answer.processes = await Promise.all(ours.map((item) => withHealth(item, root, settled, routes.get(item.name))));
+    answer.strays = unlisted(root, god.pid, all);
+    answer.foreign = others.filter((item) => item.release).map(({ name, id, pid, release }) => ({ name, id, pid, release }));
     answer.taken = taken(ports, god, answer.processes);
     god.version = await rpc(pm2, 'getVersion', {});
     pm2.disconnect();
   } catch (err) {
     answer.trouble = `PM2's daemon (pid ${god.pid}): ${err.message}`;
+    if (!answer.processes.length) answer.strays = unlisted(root, god.pid, []);
   }
   return answer;
 }
 
+/** Ask a worker, unless it can't answer: a halted one would be waited for in vain. */
+async function healthOf({ pid, halted }, root, route) {
+  return halted ? { status: 0, ms: 0, why: 'it is halted (SIGSTOP)' } : health(root, pid, route);
+}
+
 /** Add what the worker itself says, how long it is up and how often PM2 had to restart it since the last deploy. */
-async function withHealth(item, root, settled) {
+async function withHealth(item, root, settled, usual) {
   const record = worker(root, item.pid);
   const settings = item.release && marker(root, item.release);
   const wanted = settings && settings.processes[item.name];
+  // Where the release's directory was removed, hosts.yaml alone knows the route.
+  const route = wanted ? wanted.health && wanted.health.path : usual;
   return {
     ...item,
     up_ms: Date.now() - item.started,
     died: Math.max(0, item.restarts - (settled[item.id] ?? item.restarts)),
     state: record && record.state,
     ports: (record && record.ports) || [],
-    health: wanted && wanted.health && record ? await health(root, item.pid, wanted.health.path) : null,
+    health: route && record ? await healthOf(item, root, route) : null,
   };
 }
 
@@ -300,9 +341,9 @@ module.exports = {
 
 // Piped into `node -` there is no require.main at all; required by the driver it is the driver.
 if (require.main === module || require.main === undefined) {
-  const [root, pm2Dir, ...named] = process.argv.slice(2);
-  const ports = new Map(named.map((text) => text.split('=')).map(([name, port]) => [name, Number(port) || null]));
-  facts(root, pm2Dir, ports).then(
+  const [root, pm2Dir, ...words] = process.argv.slice(2);
+  const named = words.map((word) => /^(.*?)=(\d*)=(.*)$/.exec(word)).map(([, name, port, route]) => ({ name, port: Number(port) || null, route }));
+  facts(root, pm2Dir, named).then(
     (answer) => {
       process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${JSON.stringify({ event: 'facts', ...answer })}\n`, () => process.exit(0));
     },

@@ -263,6 +263,8 @@ def test_rotation_tells_every_server(one, lb):
     ran = one.run(Step("rotation", balancer.rotation(lb.values())))
     told = {event["name"]: (event["sessions"], event["status"]) for event in ran.events if event["event"] == "server"}
     assert told == {"web1": (0, "DRAIN"), "web2": (0, "UP")}
+    one_of = next(event for event in ran.events if event.get("name") == "web1")
+    assert (one_of["by"], one_of["weight"], one_of["check"], one_of["backend"]) == ("r1", 1, "L4OK", "api")
 
 
 # ---------------------------------------------------------------- a deployer that vanished

@@ -18,3 +18,14 @@ def test_each_run_is_a_line_of_its_own(sh, root):
 def test_a_full_disk_ends_the_step(sh, small_disk, fill):
     fill(small_disk)
     assert sh.run(Step("history", journal.append(str(small_disk), {"run": "r1"}))).code != 0
+
+
+def test_the_last_runs_come_back_as_they_were_told(sh, root):
+    assert not sh.run(Step("history", journal.history(str(root), 2))).heard("past_run")
+    records = [{"run": f"r{number}", "who": "d'or \"x\" \\n $HOME `id` %s\n", "ü": "→"} for number in range(3)]
+    sh.run(*(Step("history", journal.append(str(root), record)) for record in records))
+    file = root / ".gapless" / "history.jsonl"
+    file.write_text(file.read_text().replace('{"run": "r1"', '{"torn') + '{"run": "half')
+    ran = sh.run(Step("history", journal.history(str(root), 4)))
+    told = [event["record"] for event in ran.events if event["event"] == "past_run"]
+    assert (ran.code, told) == (0, [records[0], records[2]])

@@ -286,3 +286,33 @@ def test_room_is_measured_where_the_root_will_be(sh, root, small_disk):
     assert (ran.code, "disk full" in ran.text) == (1, True)
     ran = sh.run(Step("room", releases.room_for(str(small_disk / "app"), 0)))
     assert (ran.code, "out of inodes" in ran.text) == (1, True)
+
+
+# ---------------------------------------------------------------------- what lies between
+
+
+SUBJECT = 'say "no" to d\'or \\n $HOME `id` ü\t→'
+
+
+def test_the_commits_between_two_are_told_both_ways(sh, root, repo, tmp_path):
+    work = tmp_path / "work"
+    git(tmp_path, "clone", "-q", repo["url"], str(work))
+    git(work, "commit", "-q", "--allow-empty", "-m", SUBJECT)
+    tip = git(work, "rev-parse", "HEAD")
+    sh.run(Step("fetch", releases.fetch(str(root), str(work), tip)))
+    before = sorted(str(file) for file in root.rglob("*"))
+    ran = sh.run(Step("log", releases.log(str(root), repo["first"], tip, 1)))
+    counts = {event["kind"]: event["count"] for event in ran.events if event["event"] == "between"}
+    [commit] = [event for event in ran.events if event["event"] == "commit"]
+    assert (ran.code, counts) == (0, {"new": 2, "gone": 0})
+    assert (commit["id"], commit["kind"], commit["who"], commit["subject"]) == (tip, "new", "a", SUBJECT.replace("\t", " "))
+    back = sh.run(Step("log", releases.log(str(root), tip, repo["tip"], 9)))
+    assert [(event["kind"], event["id"]) for event in back.events if event["event"] == "commit"] == [("gone", tip)]
+    assert sorted(str(file) for file in root.rglob("*")) == before
+
+
+def test_commits_that_a_host_does_not_know_are_unknown(sh, root, repo):
+    assert sh.run(Step("log", releases.log(str(root), repo["first"], "0" * 40, 9))).heard("unknown")
+    sh.run(fetched(root, repo))
+    ran = sh.run(Step("log", releases.log(str(root), repo["first"], "0" * 40, 9)))
+    assert (ran.code, ran.heard("unknown"), ran.heard("between")) == (0, True, False)

@@ -224,7 +224,7 @@ class Host:
     def sh_use_tools(self, say: Say, *_: str) -> Doing:
         yield from ()
 
-    sh_room_for = sh_shared_is_there = sh_link_shared = sh_scripts_are_there = sh_append_history = sh_mkdir = sh_use_tools
+    sh_room_for = sh_shared_is_there = sh_link_shared = sh_scripts_are_there = sh_append_history = sh_tell_history = sh_mkdir = sh_use_tools
 
     def node(self, words: list[str], stdin: str, say: Say) -> Doing:
         if words[0] == "-":
@@ -531,5 +531,6 @@ class Front:
     def sh_rotation(self, say: Say, socket: str, backend: str) -> Doing:
         for name, server in self.servers.items():
             status = {"ready": "UP" if self.up(name) else "DOWN", "drain": "DRAIN", "maint": "MAINT"}[server.state]
-            say("server", name=name, sessions=0, status=status)
+            by = server.drained_by[0] if server.drained_by else ""
+            say("server", backend=backend, name=name, sessions=0, status=status, weight=1, since=0, check="", code="", said="", by=by)
         yield None

@@ -40,7 +40,7 @@ def died(world: World) -> Command:
 @pytest.mark.parametrize("verb", ["resume", "abort", "unlock", "status"])
 def test_ctrl_c_while_looking_is_no_failed_deploy(world: World, verb: str) -> None:
     died(world)
-    phase = "status" if verb == "status" else "lock"
+    phase = "look" if verb == "status" else "lock"
     assert typed(world, verb, Fault("interrupt", phase), **({"id": "r1a"} if verb == "unlock" else {})).code == 130
 
 
