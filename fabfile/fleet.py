@@ -61,12 +61,13 @@ class Fleet:
         end = time.monotonic() + patience
         while True:
             closed = [name for name, line in self.lines.items() if not line.alive]
-            failed = {name: why for name, why in self.together(self._try_open, closed).items() if why}
+            failed = {name: why for name, why in self.together(self.reach, closed).items() if why}
             if not failed or time.monotonic() >= end:
                 return failed
             time.sleep(1)
 
-    def _try_open(self, name: str) -> str:
+    def reach(self, name: str) -> str:
+        """Log in to one host; return why that failed, or nothing."""
         try:
             self.lines[name].open()
         except Unreachable as err:
@@ -130,7 +131,7 @@ class Fleet:
         end = time.monotonic() + REOPEN_FOR
         while time.monotonic() < end:
             self.lines[host].close()
-            if not self._try_open(host):
+            if not self.reach(host):
                 return True
             time.sleep(2)
         return False

@@ -20,7 +20,7 @@ FLOORS = (
     ("host keys", {"knownhosts"}),
     ("hosts.yaml", {"inventory", "inventory.values", "inventory.words", "inventory.yamltext", "inventory.kinds", "inventory.keys",
                     "inventory.reading", "inventory.loading", "+"}),
-    ("commands", {"commands", "commands.shell", "commands.balancer", "commands.journal", "commands.lock", "commands.node", "commands.pm2",
+    ("commands", {"commands", "commands.shell", "commands.ask", "commands.balancer", "commands.journal", "commands.lock", "commands.node", "commands.pm2",
                   "commands.releases", "+"}),
     ("who may, and how", {"ownership", "how"}),
     ("what was meant", {"source", "plan"}),
@@ -38,8 +38,9 @@ FLOORS = (
     ("its echo", {"run.afterwards"}),
     ("its whole way", {"run.runner"}),
     ("a look", {"look", "look.view"}),
+    ("what it shows", {"look.logs", "look.monit", "look.execute"}),
     ("the wiring", {"cli"}),
-    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops"}),
+    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops", "logs", "touch"}),
     ("the door", {""}),
 )
 FLOOR = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms if room != "+"}

@@ -12,16 +12,28 @@ from ..errors import safe
 NARROWEST = 20  # columns; a terminal that says less has not been asked right
 
 
-def put(line: str) -> None:
-    """Print one whole line, flushed; never raise, for a reader that leaves must not end a deploy."""
+def put(line: str) -> bool:
+    """Print one whole line, flushed; say whether anybody reads it. Never raise: a reader that leaves must not end a deploy."""
+    return _print(safe(line))
+
+
+def put_painted(head: str, line: str, colour: int) -> bool:
+    """Print one line as `put` does, its head in a colour (of ANSI's: 30 to 37, 90 to 97) where colours are wanted."""
+    head = safe(head)
+    return _print((f"\x1b[{colour}m{head}\x1b[0m" if colourful() else head) + safe(line))
+
+
+def _print(line: str) -> bool:
     try:
-        print(_printable(safe(line)), flush=True)
+        print(_printable(line), flush=True)
+        return sys.stdout.name != os.devnull
     except (BrokenPipeError, ValueError, OSError):
         # Whoever read along has left. The deploy goes on; python would complain once more at exit, and so would fab, which
         # tells errors on stderr: the same pipe or terminal often enough.
         if _lead_to_one_place():
             sys.stderr = open(os.devnull, "w")
         sys.stdout = open(os.devnull, "w")
+        return False
 
 
 def _lead_to_one_place() -> bool:

@@ -1,0 +1,23 @@
+"""Programs that run on a host for one look: they are sent along, and leave nothing there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from .pm2 import _here, _source
+from .shell import Shell, call, cmd, path
+
+LOGS = ("logs.cjs", "lines.cjs", "tails.cjs", "writers.cjs", "secrets.cjs", "mask.cjs", "truth.cjs")
+
+
+def logs(root: str, wanted: Mapping[str, object]) -> Shell:
+    """Report the app's own words as events `entries`, and `told` when all that there was is told; logs.cjs says what `wanted` holds."""
+    order = call("clean_node", cmd("-e", _source("loader.cjs")), path(root), Shell('"$pm2_dir"'), cmd(json.dumps(dict(wanted))))
+    return Shell(f"{order} {_here(json.dumps(_program(LOGS)))}")
+
+
+def _program(scripts: Iterable[str]) -> dict[str, object]:
+    """Give what loader.cjs reads: the program, which is the first, and what it requires."""
+    names = list(scripts)
+    return {"program": names[0], "scripts": {name: _source(name) for name in names}}
