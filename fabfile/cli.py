@@ -38,14 +38,14 @@ HELP = {
 _done: list[str] = []  # hosts of fab's -H that the running verb has dealt with already, see `selector`
 
 
-def task(body: Callable[..., None], help: Mapping[str, str]) -> Any:
+def task(body: Callable[..., None], help: Mapping[str, str], name: str | None = None) -> Any:
     """
     Make a task of a function whose every parameter after the context has a default.
 
     A required positional would swallow the next token (`fab reload --help` would reload a host called "--help"), and an
     automatic -h for --hosts would hide help.
     """
-    return invoke.task(body, positional=[], auto_shortflags=False, help=dict(help))
+    return invoke.task(body, positional=[], auto_shortflags=False, help=dict(help), name=name)
 
 
 def writes(**help: str) -> Callable[[Callable[..., None]], Any]:
@@ -53,12 +53,12 @@ def writes(**help: str) -> Callable[[Callable[..., None]], Any]:
     return partial(_with_shared, How, help)
 
 
-def looks(**help: str) -> Callable[[Callable[..., None]], Any]:
-    """Make a verb of a function (context, Seen, own flags): it gets the flags of every command that only looks."""
-    return partial(_with_shared, Seen, help)
+def looks(name: str | None = None, /, **help: str) -> Callable[[Callable[..., None]], Any]:
+    """Make a verb of a function (context, Seen, own flags): it gets the flags of every command that only looks, and another name if it has one."""
+    return partial(_with_shared, Seen, help, name=name)
 
 
-def _with_shared(shared: type[How] | type[Seen], help: Mapping[str, str], body: Callable[..., None]) -> Any:
+def _with_shared(shared: type[How] | type[Seen], help: Mapping[str, str], body: Callable[..., None], name: str | None = None) -> Any:
     """Give a verb the shared flags beside its own, in its signature too: Invoke reads flags from there."""
     common = {one.name: one.default for one in fields(shared)}
 
@@ -69,7 +69,7 @@ def _with_shared(shared: type[How] | type[Seen], help: Mapping[str, str], body: 
     context, _, *own = signature(body).parameters.values()
     mine = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default) for name, default in common.items()]
     verb.__signature__ = Signature([context, mine[0], *own, *mine[1:]])  # type: ignore[attr-defined]
-    return task(verb, {**{name: HELP[name] for name in common}, **{name.replace("_", "-"): text for name, text in help.items()}})
+    return task(verb, {**{name: HELP[name] for name in common}, **{name.replace("_", "-"): text for name, text in help.items()}}, name)
 
 
 def selector(c: Any, hosts: str) -> str:
@@ -125,8 +125,8 @@ def widths(text: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def look(c: Any, seen: Seen) -> Iterator[Look | None]:
-    """Open the fleet to look at it; takes no lock."""
+def look(c: Any, seen: Seen, touches: bool = False, yes: bool = False) -> Iterator[Look | None]:
+    """Open the fleet to look at it; takes no lock. What `touches` it asks first where a group is protected."""
     named = selector(c, seen.hosts)
     if not named:
         yield None
@@ -136,7 +136,10 @@ def look(c: Any, seen: Seen) -> Iterator[Look | None]:
 
     page = Page(seen.format)
     with _tells_interrupt(), page.ended():
-        view = Look(targets(named), page)
+        chosen = targets(named)
+        if touches:
+            confirm(chosen, yes)
+        view = Look(chosen, page)
         try:
             yield view
         finally:

@@ -6,7 +6,6 @@ import queue
 import re
 import threading
 import time
-import zlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -16,14 +15,13 @@ from ..commands.shell import Step
 from ..errors import Unsettled, UsageError, safe
 from ..inventory import words
 from ..report import terminal
-from .view import Look
+from .view import Look, colour
 
 LINES = 50           # of each host, where nothing else is said
 TICK = 0.3           # seconds in which lines that are followed are put in order
 FIRST = 10.0         # seconds in which all hosts should have told what there was
 APART = 2.0          # seconds that a host's clock may differ before that is told
 AGAIN = (1.0, 2.0, 5.0)  # seconds between tries to get back to a host
-COLOURS = (32, 33, 34, 35, 36, 92, 94, 95, 96)
 
 Entry = dict[str, Any]
 
@@ -222,8 +220,3 @@ class Lines:
     def say(self, text: str) -> None:
         if not self.page.json:
             self.read = terminal.put(text)
-
-
-def colour(host: str) -> int:
-    """Give a host its colour, the same each time."""
-    return COLOURS[zlib.crc32(host.encode()) % len(COLOURS)]

@@ -12,7 +12,7 @@ const os = require('os');
 const path = require('path');
 const { stripVTControlCharacters } = require('util');
 const lines = require('./lines.cjs');
-const secrets = require('./secrets.cjs');
+const { passed } = require('./passed.cjs');
 const tails = require('./tails.cjs');
 const truth = require('./truth.cjs');
 const writers = require('./writers.cjs');
@@ -23,6 +23,7 @@ const MOST = 5000; // lines that are looked back at
 const TICK_MS = 250;
 const LOOK_MS = 2000; // between two looks for new files
 const SAME_DEATH_MS = 60000;
+const LAST_OUTPUT = '--- last output ---'; // of a crash log; what follows stands in PM2's own log too
 
 const print = (event, fields) => process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${JSON.stringify({ event, ...fields })}\n`);
 
@@ -72,7 +73,7 @@ function once(sources) {
 
 /** Make entries of a file's lines. One that says no time takes that of the line before it, of the first that has one, or `usual` ({at, by}). */
 function entries(source, raws, usual) {
-  const texts = raws.map((raw) => (raw.length > tails.LONGEST ? raw.slice(0, tails.LONGEST) : raw));
+  const texts = raws.map((raw) => raw.slice(0, tails.LONGEST));
   const said = texts.map(lines.read);
   const first = said.find(({ at }) => at !== null);
   let last = first ? { at: first.at, by: 'near', fine: first.fine } : { ...usual, fine: usual.by === 'seen' };
@@ -81,7 +82,7 @@ function entries(source, raws, usual) {
     const goesOn = rest && turn > 0;
     const bad = error || (goesOn && last.bad);
     last = { ...timed(said[turn], last), bad, pid: pid ?? (goesOn ? last.pid : null) };
-    return { ...last, ...source, text, long: raws[turn].length >= tails.LONGEST };
+    return { ...last, ...source, text };
   });
 }
 
@@ -105,7 +106,7 @@ function crashes(root, told, names) {
 }
 
 const deaths = (items, names) => items.flatMap(({ at, text, id = null, name = names[0], release }) =>
-  text.map((each) => ({ at, by: 'gate', fine: true, name, id, kind: 'crash', text: each, bad: true, release })));
+  text.filter((each) => each !== LAST_OUTPUT).map((each) => ({ at, by: 'gate', fine: true, name, id, kind: 'crash', text: each, bad: true, release })));
 
 // ---------------------------------------------------------------- which of them
 
@@ -142,8 +143,7 @@ class Choice {
 
 function sinceWhen(root, since, notes) {
   if (!since) return null;
-  if (since.ago) return Date.now() - since.ago;
-  if (since.at) return since.at;
+  if (since !== 'deploy') return since.ago ? Date.now() - since.ago : since.at;
   const at = writers.lastDeploy(root);
   if (at === null) notes.push('no reload was ever run here: nothing is left out');
   return at;
@@ -151,24 +151,12 @@ function sinceWhen(root, since, notes) {
 
 // ---------------------------------------------------------------- telling
 
-/** Hide what is secret, then cut: half a secret would not be known for one. */
-function shown(root, batch) {
-  const texts = secrets.passable(root, batch.map(({ text }) => text).join('\n')).split('\n');
-  if (texts.length !== batch.length) return batch.map((entry, turn) => ({ ...entry, text: turn ? '' : texts.join(' ') }));
-  return batch.map((entry, turn) => ({ ...entry, text: fitting(texts[turn], entry.long) }));
-}
-
-function fitting(text, long) {
-  // Of a line that was cut before, the end may be half a secret: it must lie beyond what is passed on.
-  if (long && text.length < 2 * WIDTH) return `[a line of more than ${tails.LONGEST} bytes is not shown]`;
-  return text.length > WIDTH ? `${text.slice(0, WIDTH)} [cut: ${text.length} characters]` : text;
-}
-
 function tell(root, found, places) {
   if (!found.length) return;
   for (let turn = 0; turn < found.length; turn += BATCH) {
-    const batch = shown(root, found.slice(turn, turn + BATCH));
-    const brief = batch.map(({ at, by, fine, name, id, kind, text }) => ({ at, by, fine, name, id, kind, text }));
+    const batch = found.slice(turn, turn + BATCH);
+    const texts = passed(root, batch.map(({ text }) => text), WIDTH);
+    const brief = batch.map(({ at, by, fine, name, id, kind }, each) => ({ at, by, fine, name, id, kind, text: texts[each] }));
     print('entries', { lines: brief, ...(turn + BATCH >= found.length && places ? { places } : {}) });
   }
 }
@@ -201,11 +189,15 @@ function past(source, choice, most, notes, end) {
 function lookBack(root, wanted, choice, tailed, notes) {
   const most = wanted.lines || MOST;
   const ends = deaths([...writers.failures(root), ...crashes(root, writers.failures(root), wanted.names)], wanted.names);
-  const found = [...tailed.flatMap(({ source, tail }) => past(source, choice, most, notes, wanted.follow ? tail.at : Infinity)), ...ends.filter((entry) => choice.takes(entry))];
+  const written = tailed.flatMap(({ source, tail }) => past(source, choice, most, notes, wanted.follow ? tail.at : Infinity));
+  const found = [...written, ...ends.filter((entry) => choice.takes(entry) && !isTold(entry, written))];
   const sorted = found.sort((a, b) => a.at - b.at);
   if (!wanted.lines && sorted.length > MOST) notes.push(`only the last ${MOST} lines are shown; say --lines, or a later --since`);
   tell(root, sorted.slice(-most));
 }
+
+/** Say whether PM2's own error log has this line of a death too; the reason alone stands in ours only. */
+const isTold = ({ text, at }, written) => written.some((other) => other.kind === 'err' && other.text === text && Math.abs(other.at - at) < SAME_DEATH_MS);
 
 // ---------------------------------------------------------------- following
 
