@@ -54,7 +54,7 @@ def writes(**help: str) -> Callable[[Callable[..., None]], Any]:
 
 
 def looks(name: str | None = None, /, **help: str) -> Callable[[Callable[..., None]], Any]:
-    """Make a verb of a function (context, Seen, own flags): it gets the flags of every command that only looks, and another name if it has one."""
+    """Make a verb of a function (context, Seen, own flags), by another name if need be: it gets the flags of every command that looks."""
     return partial(_with_shared, Seen, help, name=name)
 
 

@@ -9,8 +9,9 @@ from .how import Seen
 
 
 @cli.looks(
-    "exec", command="what to run, for the host's sh, in the app's root", limit="hosts at once", timeout="end it on a host after this: 30s, 5m",
-    policy="fail when any host fails, when all do, or none", stream="print lines as they come instead of grouping answers", yes=cli.HELP["yes"],
+    "exec", command="what to run, for the host's sh, in the app's root", limit="hosts at once",
+    timeout="end it on a host after this: 30s, 5m", policy="fail when any host fails, when all do, or none",
+    stream="print lines as they come instead of grouping answers", yes=cli.HELP["yes"],
 )
 def execute(c: Any, seen: Seen, command: str = "", limit: int = 10, timeout: str = "60s", policy: str = "any", stream: bool = False,
             yes: bool = False) -> None:
@@ -28,4 +29,18 @@ def execute(c: Any, seen: Seen, command: str = "", limit: int = 10, timeout: str
             Execution(look, given).run()
 
 
-verbs = (execute,)
+@cli.looks()
+def ssh(c: Any, seen: Seen) -> None:
+    """
+    Open a shell on one host, where the app is.
+
+    It is the real ssh, with what hosts.yaml and ssh config say; node and pm2 are where the login's own shell has them.
+    """
+    named = cli.selector(c, seen.hosts)
+    if named:
+        from .look import ssh as shell
+
+        shell.enter(shell.only(cli.targets(named)))
+
+
+verbs = (execute, ssh)

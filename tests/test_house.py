@@ -38,7 +38,7 @@ FLOORS = (
     ("its echo", {"run.afterwards"}),
     ("its whole way", {"run.runner"}),
     ("a look", {"look", "look.view"}),
-    ("what it shows", {"look.logs", "look.monit", "look.execute"}),
+    ("what it shows", {"look.logs", "look.monit", "look.execute", "look.ssh"}),
     ("the wiring", {"cli"}),
     ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops", "logs", "touch"}),
     ("the door", {""}),

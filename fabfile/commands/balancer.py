@@ -128,6 +128,12 @@ mend() { # socket backend server limit-seconds; puts back what a run drained tha
     by=$(cat "$drained_dir/$2.$3" 2>/dev/null || true)
     [ -z "$by" ] || restore "$1" "$2" "$3" "$4" "$by"
 }
+traffic() { # socket backend
+    haproxy "$1" "show stat" | awk -F, -v b="$2" '$1 == b && $2 != "FRONTEND" && $2 != "BACKEND" { print $2, $5, $34, $18 }' |
+        while read -r name sessions rate status; do
+            say "{\"event\":\"traffic\",\"name\":\"$name\",\"sessions\":$sessions,\"rate\":${rate:-0},\"status\":\"$status\"}"
+        done
+}
 rotation() { # socket backend
     haproxy "$1" "show stat" | awk -F, -v b="$2" '$1 == b && $2 != "FRONTEND" && $2 != "BACKEND" { print $2, $5, $18 }' |
         while read -r name sessions status; do
@@ -168,3 +174,8 @@ def beat(run: str) -> Shell:
 def rotation(balancer: Balancer) -> Shell:
     """Report every server of the backend with its sessions and status."""
     return call("rotation", path(balancer.socket), cmd(balancer.backend))
+
+
+def traffic(balancer: Balancer) -> Shell:
+    """Report what every server of the backend carries: its sessions now, and its requests in the last second."""
+    return call("traffic", path(balancer.socket), cmd(balancer.backend))

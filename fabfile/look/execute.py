@@ -153,18 +153,20 @@ class Execution:
         for names, said in grouped:
             if len(self.said) > 1:
                 self.look.page.say(f"{named(names)} said{f' ({said.verdict})' if said.verdict else ''}:{'' if said.lines else ' nothing'}")
-            for text in said.output:
-                self.look.page.say(f"  {text}" if len(self.said) > 1 else text or " ")
+            for text in said.output if not self.look.page.json else []:
+                terminal.put(f"  {text}" if len(self.said) > 1 else text)
 
     def judge(self) -> None:
         """Raise what the policy makes of the ends."""
         bad = [host for host, said in self.said.items() if said.code != 0]
         if not bad or self.order.policy == "none" or (self.order.policy == "all" and len(bad) < len(self.said)):
             return
-        told = "; ".join(f"{host}: {self.said[host].verdict}" for host in bad[:NAMES]) + (f" and {len(bad) - NAMES} more" if len(bad) > NAMES else "")
+        told = "; ".join(f"{host}: {self.said[host].verdict}" for host in bad[:NAMES])
+        more = f"; and {len(bad) - NAMES} more" if len(bad) > NAMES else ""
+        failed = f"{len(bad)} of {len(self.said)} hosts failed: {told}{more}"
         if self.unknown:
-            raise Unsettled(f"{len(bad)} of {len(self.said)} hosts failed, and of {len(self.unknown)} nobody knows. {told}")
-        raise RunFailed(f"{len(bad)} of {len(self.said)} hosts failed. {told}")
+            raise Unsettled(f"{failed}\nOf {len(self.unknown)} nobody knows how it ended: look before you run it again.")
+        raise RunFailed(failed)
 
 
 def groups(said: Mapping[str, Said]) -> list[tuple[list[str], Said]]:

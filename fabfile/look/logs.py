@@ -173,7 +173,8 @@ class Logs:
         if event["event"] == "back":
             notes.append("can be heard again")
         if event["event"] == "told" and self.ahead.get(host):
-            notes.append(f"its clock is {abs(self.ahead[host]) / 1000:.0f} s {'ahead' if self.ahead[host] > 0 else 'behind'}; its times are put right here")
+            way = "ahead of" if self.ahead[host] > 0 else "behind"
+            notes.append(f"its clock is {abs(self.ahead[host]) / 1000:.0f} s {way} ours; its times are put right here")
         for text in notes:
             self.lines.say(f"note: {host}: {text}")
 
@@ -213,8 +214,8 @@ class Lines:
 
     def tell(self, entry: Entry, when: datetime) -> None:
         self.read = self.page.tell(
-            "line", time=when.isoformat(timespec="milliseconds"), by=entry["by"], host=entry["host"], process=entry["name"], worker=entry["id"],
-            stream=entry["kind"], text=safe(entry["text"]),
+            "line", time=when.isoformat(timespec="milliseconds"), by=entry["by"], host=entry["host"], process=entry["name"],
+            worker=entry["id"], stream=entry["kind"], text=safe(entry["text"]),
         )
 
     def say(self, text: str) -> None:
