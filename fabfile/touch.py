@@ -26,7 +26,7 @@ def execute(c: Any, seen: Seen, command: str = "", limit: int = 10, timeout: str
     given = order(command, timeout, limit, policy, stream)
     with cli.look(c, seen, touches=True, yes=yes) as look:
         if look:
-            Execution(look, given).run()
+            Execution(look, given).carry_out()
 
 
 @cli.looks()

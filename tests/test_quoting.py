@@ -81,7 +81,8 @@ def test_names_and_marks_are_quoted_too(name, word, mark, tmp_path_factory):
 # Shell text is made in fabfile/commands/ only, where each file is short enough to be read as text:
 #   1. outside of commands/ nobody makes a Shell, quotes, or touches the LIBRARY texts; only fleet.py calls script();
 #   2. outside of commands/ a Step's command is a call of a function there (or softly() around one), written on the spot;
-#   3. nobody but transport.py has Fabric or Paramiko, nobody but source.py starts programs here, and every .run() is one of RUNS;
+#   3. nobody but transport.py has Fabric or Paramiko, nobody but source.py starts programs here, nobody but look/ssh.py becomes one
+#      (`fab ssh`: the person's own ssh, with words and no shell between), and every .run() is one of RUNS;
 #   4. inside commands/, what goes into shell text is itself a call of QUOTED, or a local name that was given nothing else;
 #      what a function returns as Shell is such a call too, and a LIBRARY is one literal without holes;
 #   5. nobody talks the type checker out of it: no cast, no `type: ignore`, no other name for what is watched here.
@@ -94,8 +95,10 @@ RUNS = {
     "cli.run": None, "self.fleet.run": None, "fleet.run": None, "self.run": "fleet.py", "self.lines[host].run": "fleet.py",
     "subprocess.run": "source.py", "super().run": "transport.py",
 }
-WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "open_sftp", "sudo", "local", "system", "popen"}
+WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "open_sftp", "sudo", "local", "system", "popen",
+         "execv", "execve", "execvp", "execvpe", "execl", "execle", "execlp", "execlpe", "posix_spawn", "posix_spawnp", "spawnv", "spawnvp"}
 WIRE = (".exec_command('exec sh -s')", ".sendall(text.encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)")
+BECOMES = ("look/ssh.py", "os.execvp('ssh', ['ssh', *words])")
 ROOM = {file.stem for file in (ROOMS / "commands").glob("*.py")}
 
 
@@ -143,7 +146,7 @@ def everywhere(name: str, node: ast.AST) -> Iterator[str]:
         receiver = ast.unparse(node.func)
         if receiver not in RUNS or RUNS[receiver] not in (None, name):
             yield f"{receiver}() is not the way to a host"
-    if called(node) in WIRES and (name != "transport.py" or not ast.unparse(node).endswith(WIRE)):
+    if called(node) in WIRES and (name, ast.unparse(node)) != BECOMES and (name != "transport.py" or not ast.unparse(node).endswith(WIRE)):
         yield f"{called(node)}() is not the way to a host"
 
 
@@ -294,6 +297,8 @@ connection.local(name)
 c.sudo(name)
 os.system(name)
 os.popen(name)
+os.execvp("ssh", ["ssh", *words])
+os.execvp(name, [name])
 subprocess.run(["ssh", host, name])
 import subprocess
 from subprocess import check_output
@@ -361,7 +366,7 @@ def test_the_rule_finds_what_a_newcomer_writes_in_commands(text):
 
 @pytest.mark.parametrize("name, text", [
     ("fleet.py", "self.lines[host].exec_command(text)"), ("transport.py", "channel.exec_command(text)"), ("transport.py", "channel.sendall(f'rm {x}')"),
-    ("transport.py", "shlex.quote(x)"), ("source.py", "self.lines[host].run(text)"), ("commands/new.py", "subprocess.run(text)"),
+    ("transport.py", "shlex.quote(x)"), ("source.py", "self.lines[host].run(text)"), ("look/ssh.py", "os.execvp('sh', ['sh', '-c', name])"), ("commands/new.py", "subprocess.run(text)"),
 ])
 def test_the_rule_knows_each_place(name, text):
     assert offences(name, ast.parse(text))

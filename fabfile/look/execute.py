@@ -86,9 +86,10 @@ class Execution:
         self.unknown: set[str] = set()
         self.width = max(len(name) for name in look.hosts)
         self._printing = threading.Lock()
-        look.fleet.emit = self.hear
+        self.fleet = look.fleet
+        self.fleet.emit = self.hear
 
-    def run(self) -> None:
+    def carry_out(self) -> None:
         """Run it everywhere, show what was said, and raise what the policy makes of it."""
         slots = threading.BoundedSemaphore(self.order.limit)
 
@@ -96,18 +97,18 @@ class Execution:
             with slots:
                 self.one(host)
 
-        self.look.fleet.together(on, self.look.hosts, self.look.fleet.hang_up)
+        self.fleet.together(on, self.look.hosts, self.fleet.hang_up)
         self.show()
         self.judge()
 
     def one(self, host: str) -> None:
         said = self.said[host]
-        if self.look.fleet.stopping.is_set() or host in self.look.unreachable:
+        if self.fleet.stopping.is_set() or host in self.look.unreachable:
             said.why = self.look.unreachable.get(host, "not started")
             return
         app = self.look.hosts[host]
         wanted = {"command": self.order.command, "timeout_ms": int(self.order.timeout * 1000)}
-        outcome = self.look.fleet.run("exec", host, [
+        outcome = self.fleet.run("exec", host, [
             Step("tools", node.tools(app.node_bin, app.pm2_home)), Step("exec", ask.execute(app.app.root, wanted)),
         ])
         self.ended(host, outcome)

@@ -67,7 +67,8 @@ class Logs:
         self.heard: queue.Queue[tuple[str, Mapping[str, Any]]] = queue.Queue()
         self.lost: dict[str, str] = {}
         self.lines = Lines(look)
-        look.fleet.emit = self.hear
+        self.fleet = look.fleet
+        self.fleet.emit = self.hear
 
     # ------------------------------------------------------------------ in a thread for each host
 
@@ -88,7 +89,7 @@ class Logs:
             begun = time.monotonic()
             if not why:
                 why = self.once(host)
-            if not why or not self.follows or self.look.fleet.stopping.is_set():
+            if not why or not self.follows or self.fleet.stopping.is_set():
                 break
             self.heard.put((host, {"event": "lost", "why": why}))
             tries = 0 if time.monotonic() - begun > AGAIN[-1] else tries
@@ -101,17 +102,17 @@ class Logs:
         app = self.look.hosts[host]
         names = [process.name for process in app.app.processes]
         wanted = {**self.asked, "names": names, "places": self.places.get(host)}
-        outcome = self.look.fleet.run("logs", host, [
+        outcome = self.fleet.run("logs", host, [
             Step("tools", node.tools(app.node_bin, app.pm2_home)), Step("logs", ask.logs(app.app.root, wanted)),
         ])
         return "" if outcome.ok and not self.follows else outcome.last_words
 
     def back(self, host: str, tries: int) -> str:
         """Wait a little, and log in anew; return why that failed."""
-        if self.look.fleet.stopping.wait(AGAIN[min(tries, len(AGAIN) - 1)]):
+        if self.fleet.stopping.wait(AGAIN[min(tries, len(AGAIN) - 1)]):
             return "stopped"
-        self.look.fleet.lines[host].close()
-        if not (why := self.look.fleet.reach(host)):
+        self.fleet.lines[host].close()
+        if not (why := self.fleet.reach(host)):
             self.heard.put((host, {"event": "back"}))
         return why
 
@@ -126,7 +127,7 @@ class Logs:
             while self.follows and self.lines.read:
                 self.lines.put(self.taken(time.monotonic() + TICK))
         finally:
-            self.look.fleet.stopping.set()
+            self.fleet.stopping.set()
         if self.lost:
             told = "\n".join(f"  {host}: {why}" for host, why in self.lost.items())
             raise Unsettled(f"{len(self.lost)} of {len(self.look.hosts)} hosts could not be heard\n{told}\n"

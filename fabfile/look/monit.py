@@ -30,7 +30,8 @@ class Monit:
         self.traffic: dict[str, Sample] = {}   # host to what its balancer says of it
         self.lost: dict[str, str] = dict(look.unreachable)
         self.groups = [group for group in look.targets.groups if group.balancer]
-        look.fleet.emit = self.hear
+        self.fleet = look.fleet
+        self.fleet.emit = self.hear
 
     def hear(self, phase: str, host: str, event: Mapping[str, Any]) -> None:
         if event["event"] == "sample":
@@ -40,7 +41,7 @@ class Monit:
     def once(self) -> None:
         """Print one table, and raise when a host could not be asked."""
         reached = [host for host in self.look.hosts if host not in self.look.unreachable]
-        self.look.fleet.together(lambda host: self.ask(host, 0.0), reached, self.look.fleet.hang_up)
+        self.fleet.together(lambda host: self.ask(host, 0.0), reached, self.fleet.hang_up)
         self.fronts()
         self.show()
         if self.lost:
@@ -56,11 +57,11 @@ class Monit:
                     self.fronts()
                     time.sleep(EVERY)
         finally:
-            self.look.fleet.stopping.set()
+            self.fleet.stopping.set()
 
     def keep(self, host: str) -> None:
         """Ask a host again and again, over a new connection where the last one was lost."""
-        fleet = self.look.fleet
+        fleet = self.fleet
         while not fleet.stopping.is_set():
             if fleet.lines[host].alive:
                 self.ask(host, EVERY)
@@ -74,7 +75,7 @@ class Monit:
         """Run the sampler on a host; note why, if it ends where it should not."""
         app = self.look.hosts[host]
         wanted = {"names": [process.name for process in app.app.processes], "every_ms": int(every * 1000)}
-        outcome = self.look.fleet.run("monit", host, [
+        outcome = self.fleet.run("monit", host, [
             Step("tools", node.tools(app.node_bin, app.pm2_home)), Step("monit", ask.monit(app.app.root, wanted)),
         ])
         if not outcome.ok or every:
@@ -87,7 +88,7 @@ class Monit:
             front = group.balancer
             if front is None or f"balancer {front.host}" in self.look.unreachable:
                 continue
-            outcome = self.look.fleet.run("monit", f"balancer {front.host}", [Step("traffic", balancer.traffic(front))])
+            outcome = self.fleet.run("monit", f"balancer {front.host}", [Step("traffic", balancer.traffic(front))])
             servers = {event.pop("name"): event for event in outcome.events if event.pop("event") == "traffic"}
             self.traffic |= {host.name: servers[host.server] for host in group.hosts if host.server in servers}
 
@@ -120,8 +121,8 @@ def row(host: str, worker: Sample, front: Sample | None) -> list[str]:
     return [
         host, str(worker["id"]), worker["release"] or "-", state(worker),
         unit(worker["cpu"], "%", 0), unit(worker["memory"] and worker["memory"] / 1e6, " MB", 0), unit(worker["lag_p95_ms"], " ms", 1),
-        unit(worker["requests_per_s"], "", 1), unit(worker["latency_p95_ms"], " ms", 0), str(worker["restarts"]) + (f" ({worker['died']} died)" if worker["died"] else ""),
-        age(worker["up_ms"]), seen(front),
+        unit(worker["requests_per_s"], "", 1), unit(worker["latency_p95_ms"], " ms", 0),
+        str(worker["restarts"]) + (f" ({worker['died']} died)" if worker["died"] else ""), age(worker["up_ms"]), seen(front),
     ]
 
 
