@@ -6,6 +6,7 @@ const { stripVTControlCharacters } = require('util');
 const SECOND = 1000;
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 const JSON_MOST = 65536; // characters
+const MOST_LOOKED_AT = 300; // of other lines
 const ERROR_LEVEL = 50; // of pino and bunyan
 
 // Where a line has no zone it means this host's.
@@ -14,7 +15,8 @@ const NEST = /^\[[^\]]{1,40}\] \d+ +- +(\d{1,2})([/.])(\d{1,2})[/.](\d{4}),? (\d
 const ACCESS = /\[(\d\d)\/(\w{3})\/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-]\d{4})\]/;
 
 const KEYS = ['time', 'timestamp', '@timestamp', 'ts', 'date'];
-const LOUD = /(^|[^\w./-])(ERROR|FATAL|CRITICAL|PANIC|EMERG)($|[^\w./-])|^\W{0,2}(error|fatal)\b|^(Uncaught |Unhandled )?[A-Z]?\w*(Error|Exception)( \[\w+\])?:/i;
+const LEVEL = /(^|[^\w./-])(ERROR|FATAL|CRITICAL|PANIC|EMERG)($|[^\w./-])/;
+const THROWN = /^\W{0,2}(error|fatal)\b|^(Uncaught |Unhandled )?\w*(Error|Exception)( \[\w+\])?:/i;
 const TRACE = /^(\s+at |\s*(\[cause\]|Caused by)|Node\.js v\d|\s{2,}\S|[{}\]]+,?$)/;
 
 /** Turn what a zone is called ("", Z, +0100) into minutes east of Greenwich; null is this host's own. */
@@ -86,9 +88,9 @@ const loudness = (level) => (typeof level === 'number' ? level : NUMBERS[String(
 function read(line) {
   const text = stripVTControlCharacters(line);
   const record = json(text);
-  const time = (record ? valued(record) : iso(text) || nest(text) || access(text.slice(0, 300))) || { at: null, fine: false };
+  const time = (record ? valued(record) : iso(text) || nest(text) || access(text.slice(0, MOST_LOOKED_AT))) || { at: null, fine: false };
   const pid = record ? record.pid : (/^\[[^\]]{1,40}\] (\d+) +- /.exec(text) || [])[1];
-  const error = record ? loudness(record.level ?? record.severity) >= ERROR_LEVEL : LOUD.test(text.slice(0, 300));
+  const error = record ? loudness(record.level ?? record.severity) >= ERROR_LEVEL : [LEVEL, THROWN].some((look) => look.test(text.slice(0, MOST_LOOKED_AT)));
   return { ...time, pid: Number(pid) || null, error, rest: !record && TRACE.test(text) };
 }
 

@@ -21,6 +21,7 @@ const BATCH = 100; // lines of an event
 const WIDTH = 2000; // characters of a line that are passed on
 const MOST = 5000; // lines that are looked back at
 const TICK_MS = 250;
+const ROUNDS = 32; // of a tick, in each of which a file gives 64 KB at most: what is told must fit into the memory of this host
 const LOOK_MS = 2000; // between two looks for new files
 const SAME_DEATH_MS = 60000;
 const LAST_OUTPUT = '--- last output ---'; // of a crash log; what follows stands in PM2's own log too
@@ -223,8 +224,12 @@ function follow(root, wanted, choice, tailed, sources) {
     }
     const died = crashes(root, [], wanted.names).filter(({ file, at }) => !known.has(`${file} ${at}`));
     for (const { file, at } of died) known.add(`${file} ${at}`);
-    const found = [...added(tailed, choice), ...deaths(died, wanted.names).filter((entry) => choice.takes(entry))];
-    tell(root, found.sort((a, b) => a.at - b.at), placesOf(tailed));
+    tell(root, deaths(died, wanted.names).filter((entry) => choice.takes(entry)));
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const before = tailed.map(({ tail }) => tail.at).join();
+      tell(root, added(tailed, choice).sort((a, b) => a.at - b.at), placesOf(tailed));
+      if (before === tailed.map(({ tail }) => tail.at).join()) break;
+    }
   }, TICK_MS);
 }
 
