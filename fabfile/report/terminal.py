@@ -26,7 +26,7 @@ def put_painted(head: str, line: str, colour: int) -> bool:
 def _print(line: str) -> bool:
     try:
         print(_printable(line), flush=True)
-        return sys.stdout.name != os.devnull
+        return getattr(sys.stdout, "name", "") != os.devnull  # put there below, once nobody read any more
     except (BrokenPipeError, ValueError, OSError):
         # Whoever read along has left. The deploy goes on; python would complain once more at exit, and so would fab, which
         # tells errors on stderr: the same pipe or terminal often enough.
