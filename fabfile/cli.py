@@ -45,7 +45,19 @@ def task(body: Callable[..., None], help: Mapping[str, str], name: str | None = 
     A required positional would swallow the next token (`fab reload --help` would reload a host called "--help"), and an
     automatic -h for --hosts would hide help.
     """
-    return invoke.task(body, positional=[], auto_shortflags=False, help=dict(help), name=name)
+    made: Any = invoke.task(body, positional=[], auto_shortflags=False, help=dict(help), name=name)
+    made.pre = _NothingAfterwards()
+    return made
+
+
+class _NothingAfterwards(list[Any]):
+    """Stand for the tasks that come before a verb, of which there are none; looked at, refuse what stands after `--`."""
+
+    def __iter__(self) -> Iterator[Any]:
+        # Fabric runs what follows -- as a command of its own, on hosts that only its -H names, and ends in a traceback; Invoke drops it.
+        if "--" in sys.argv:
+            raise UsageError("nothing is known of what stands after --; a command for hosts: fab exec --hosts GROUP --command 'uptime'")
+        return super().__iter__()
 
 
 def writes(**help: str) -> Callable[[Callable[..., None]], Any]:
@@ -125,8 +137,8 @@ def widths(text: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def look(c: Any, seen: Seen, touches: bool = False, yes: bool = False) -> Iterator[Look | None]:
-    """Open the fleet to look at it; takes no lock. What `touches` it asks first where a group is protected."""
+def look(c: Any, seen: Seen, first: Callable[[Targets], None] = lambda chosen: None) -> Iterator[Look | None]:
+    """Open the fleet to look at it; takes no lock. What can be wrong with what was typed is found by `first`, before."""
     named = selector(c, seen.hosts)
     if not named:
         yield None
@@ -137,8 +149,7 @@ def look(c: Any, seen: Seen, touches: bool = False, yes: bool = False) -> Iterat
     page = Page(seen.format)
     with _tells_interrupt(), page.ended():
         chosen = targets(named)
-        if touches:
-            confirm(chosen, yes)
+        first(chosen)
         view = Look(chosen, page)
         try:
             yield view

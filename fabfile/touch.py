@@ -19,12 +19,12 @@ def execute(c: Any, seen: Seen, command: str = "", limit: int = 10, timeout: str
     Run a command on every host; same answers are grouped.
 
     node and pm2 are in PATH, stdin is empty, and what is known to be secret is hidden in what is printed. On Ctrl-C and after the timeout
-    the command and all that it started is ended on the hosts too. What stands after -- is fab's own way and not meant: use --command.
+    the command and all that it started is ended on the hosts too.
     """
     from .look.execute import Execution, order
 
     given = order(command, timeout, limit, policy, stream)
-    with cli.look(c, seen, touches=True, yes=yes) as look:
+    with cli.look(c, seen, first=lambda chosen: cli.confirm(chosen, yes)) as look:
         if look:
             Execution(look, given).carry_out()
 

@@ -14,7 +14,7 @@ from ..errors import RunFailed, Unsettled, UsageError, safe
 from ..inventory import words
 from ..report import terminal
 from ..transport import Outcome
-from .view import Look, colour
+from .view import Look
 
 HALF = 1000        # lines kept of the beginning of what a host says, and of its end
 NAMES = 6          # hosts that are named one by one
@@ -138,7 +138,7 @@ class Execution:
             self.said[host].add(line["text"])
             if self.order.stream and not self.look.page.json:
                 with self._printing:
-                    terminal.put_painted(f"{host:<{self.width}}{'|' if line['kind'] == 'out' else '!'}", f" {line['text']}", colour(host))
+                    terminal.put_headed(host, f"{host:<{self.width}}{'|' if line['kind'] == 'out' else '!'}", f" {line['text']}")
 
     # ------------------------------------------------------------------ what is shown
 

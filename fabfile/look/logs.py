@@ -15,7 +15,7 @@ from ..commands.shell import Step
 from ..errors import Unsettled, UsageError, safe
 from ..inventory import words
 from ..report import terminal
-from .view import Look, colour
+from .view import Look
 
 LINES = 50           # of each host, where nothing else is said
 TICK = 0.3           # seconds in which lines that are followed are put in order
@@ -124,7 +124,7 @@ class Logs:
             threading.Thread(target=self.listen, args=(host,), daemon=True).start()
         try:
             self.lines.put(self.past())
-            while self.follows and self.lines.read:
+            while self.follows and terminal.is_read():
                 self.lines.put(self.taken(time.monotonic() + TICK))
         finally:
             self.fleet.stopping.set()
@@ -177,7 +177,7 @@ class Logs:
             way = "ahead of" if self.ahead[host] > 0 else "behind"
             notes.append(f"its clock is {abs(self.ahead[host]) / 1000:.0f} s {way} ours; its times are put right here")
         for text in notes:
-            self.lines.say(f"note: {host}: {text}")
+            self.look.page.say(f"note: {host}: {text}")
 
     def sorted(self, entries: list[tuple[str, Entry]]) -> list[Entry]:
         """Put entries in order of time by our clock; those of one moment stay together as their host told them."""
@@ -190,7 +190,6 @@ class Lines:
 
     def __init__(self, look: Look) -> None:
         self.page = look.page
-        self.read = True  # somebody still reads
         self.day = datetime.now().date()
         self.width = max(len(name) for name in look.hosts)
         self.several = len({process.name for host in look.targets.hosts for process in host.app.processes}) > 1
@@ -203,8 +202,8 @@ class Lines:
                 continue
             if when.date() != self.day:
                 self.day = when.date()
-                self.say(f"── {self.day}")
-            self.read = terminal.put_painted(self.head(entry, when), f" {entry['text']}", colour(entry["host"]))
+                self.page.say(f"── {self.day}")
+            terminal.put_headed(entry["host"], self.head(entry, when), f" {entry['text']}")
 
     def head(self, entry: Entry, when: datetime) -> str:
         """Give time, host and worker; milliseconds only where they are known."""
@@ -214,11 +213,8 @@ class Lines:
         return f"{clock} {entry['host']:<{self.width}} {name}{worker}{'|' if entry['kind'] == 'out' else '!'}"
 
     def tell(self, entry: Entry, when: datetime) -> None:
-        self.read = self.page.tell(
+        self.page.tell(
             "line", time=when.isoformat(timespec="milliseconds"), by=entry["by"], host=entry["host"], process=entry["name"],
             worker=entry["id"], stream=entry["kind"], text=safe(entry["text"]),
         )
 
-    def say(self, text: str) -> None:
-        if not self.page.json:
-            self.read = terminal.put(text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..commands import ask, balancer, node
@@ -13,7 +12,7 @@ from ..commands.shell import Step
 from ..errors import Unsettled
 from ..report import terminal
 from ..report.summary import table
-from .view import Look, in_rotation
+from .view import Look
 
 EVERY = 2.0  # seconds
 HEAD = ("host", "worker", "release", "state", "cpu", "memory", "lag", "req/s", "p95", "restarts", "up", "balancer")
@@ -52,10 +51,10 @@ class Monit:
         for host in self.look.hosts:
             threading.Thread(target=self.keep, args=(host,), daemon=True).start()
         try:
-            with painter() as paint:
-                while paint(self.text()):
-                    self.fronts()
-                    time.sleep(EVERY)
+            while terminal.is_read():
+                terminal.paint(self.text().splitlines())
+                self.fronts()
+                time.sleep(EVERY)
         finally:
             self.fleet.stopping.set()
 
@@ -141,7 +140,9 @@ def seen(front: Sample | None) -> str:
     """Say what the balancer sees of a host."""
     if front is None:
         return "-"
-    return f"{in_rotation(front['status'])}, {front['rate']} req/s, {front['sessions']} now"
+    status = front["status"]  # "UP 2/3" still takes traffic
+    where = "in" if status.startswith(("UP", "no check")) else f"OUT ({status})"
+    return f"{where}, {front['rate']} req/s, {front['sessions']} now"
 
 
 def unit(value: float | None, suffix: str, digits: int) -> str:
@@ -158,20 +159,3 @@ def age(ms: float | None) -> str:
             return f"{seconds // size}{word} {seconds % size // less}{small}"
     return f"{seconds}s"
 
-
-@contextmanager
-def painter() -> Iterator[Any]:
-    """Give what shows a text in the place of the last one, and says whether anybody reads; without rich below it."""
-    with suppress(ImportError):
-        from rich.console import Console
-        from rich.live import Live
-        from rich.text import Text
-
-        with Live(console=Console(), auto_refresh=False) as live:
-            def paint(text: str) -> bool:
-                live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
-                return True
-
-            yield paint
-        return
-    yield lambda text: all(terminal.put(line) for line in [*text.splitlines(), ""])

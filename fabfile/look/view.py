@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Mapping
 
 from .. import ownership
@@ -16,8 +15,6 @@ from ..inventory.values import Group, Host, Targets
 from ..report.page import Page
 from ..run.claim import held_by
 from ..transport import Outcome
-
-COLOURS = (32, 33, 34, 35, 36, 92, 94, 95, 96)
 
 
 class Look:
@@ -130,8 +127,3 @@ class Look:
 def in_rotation(status: str) -> str:
     """Read HAProxy's status; "UP 2/3" still takes traffic."""
     return "in" if status.startswith(("UP", "no check")) else f"OUT ({status})"
-
-
-def colour(host: str) -> int:
-    """Give a host its colour, the same each time: one of ANSI's that is not red."""
-    return COLOURS[zlib.crc32(host.encode()) % len(COLOURS)]

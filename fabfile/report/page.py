@@ -36,9 +36,10 @@ class Page:
             for line in text.splitlines():
                 put(line)
 
-    def tell(self, event: str, **fields: Any) -> bool:
-        """Say something to a program; say whether anybody reads it."""
-        return put(json.dumps({"event": event, **fields})) if self.json else True
+    def tell(self, event: str, **fields: Any) -> None:
+        """Say something to a program."""
+        if self.json:
+            put(json.dumps({"event": event, **fields}))
 
     @contextmanager
     def ended(self) -> Iterator[None]:

@@ -5,35 +5,54 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 
 from ..errors import safe
 
 NARROWEST = 20  # columns; a terminal that says less has not been asked right
+COLOURS = (32, 33, 34, 35, 36, 92, 94, 95, 96)  # of ANSI's; red is for what is wrong
 
 
-def put(line: str) -> bool:
-    """Print one whole line, flushed; say whether anybody reads it. Never raise: a reader that leaves must not end a deploy."""
-    return _print(safe(line))
+def put(line: str) -> None:
+    """Print one whole line, flushed; never raise, for a reader that leaves must not end a deploy."""
+    _write(f"{_printable(safe(line))}\n")
 
 
-def put_painted(head: str, line: str, colour: int) -> bool:
-    """Print one line as `put` does, its head in a colour (of ANSI's: 30 to 37, 90 to 97) where colours are wanted."""
-    head = safe(head)
-    return _print((f"\x1b[{colour}m{head}\x1b[0m" if colourful() else head) + safe(line))
+def put_headed(whose: str, head: str, line: str) -> None:
+    """Print one whole line as `put` does; its head has the colour of `whose`, the same each time, where colours are wanted."""
+    colour = COLOURS[zlib.crc32(whose.encode()) % len(COLOURS)]
+    head = f"\x1b[{colour}m{safe(head)}\x1b[0m" if colourful() else safe(head)
+    _write(f"{_printable(head + safe(line))}\n")
 
 
-def _print(line: str) -> bool:
+def _write(text: str) -> None:
     try:
-        print(_printable(line), flush=True)
-        return getattr(sys.stdout, "name", "") != os.devnull  # put there below, once nobody read any more
+        sys.stdout.write(text)
+        sys.stdout.flush()
     except (BrokenPipeError, ValueError, OSError):
         # Whoever read along has left. The deploy goes on; python would complain once more at exit, and so would fab, which
         # tells errors on stderr: the same pipe or terminal often enough.
         if _lead_to_one_place():
             sys.stderr = open(os.devnull, "w")
         sys.stdout = open(os.devnull, "w")
-        return False
+
+
+def is_read() -> bool:
+    """Say whether somebody may still be reading along; what has no end by itself ends with its reader."""
+    return getattr(sys.stdout, "name", "") != os.devnull
+
+
+def paint(lines: Sequence[str]) -> None:
+    """Show these lines in place of the whole screen; what the screen can't hold is said in its last line."""
+    columns, rows = shutil.get_terminal_size((100, 24))
+    shown = list(lines)
+    if len(shown) > rows - 1:
+        shown = [*shown[:rows - 2], f"... {len(shown) - rows + 2} more lines; a higher window shows them"]
+    # Home, each line and what was right of it, and what was below: nothing is cleared before its successor is there.
+    text = "\x1b[H" + "".join(f"{_printable(safe(line))[:columns]}\x1b[K\n" for line in shown) + "\x1b[J"
+    _write(text)
 
 
 def _lead_to_one_place() -> bool:

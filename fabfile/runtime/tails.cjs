@@ -91,7 +91,7 @@ class Tail {
     if (lines.length) return lines;
     const last = this.rest.length ? [this.rest.toString()] : [];
     this.close();
-    Object.assign(this, { fd: attempt(() => fs.openSync(this.file, 'r')), ino: now.ino, at: 0, rest: Buffer.alloc(0) });
+    Object.assign(this, { fd: attempt(() => fs.openSync(this.file, 'r')), ino: now.ino, at: 0, rest: Buffer.alloc(0), over: false });
     return [...last, ...this.added()];
   }
 
