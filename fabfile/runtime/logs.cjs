@@ -189,11 +189,12 @@ function past(source, choice, most, notes, end) {
 /** Tell what there is so far; `tailed` has each source with its Tail, so that what is added meanwhile is neither lost nor told twice. */
 function lookBack(root, wanted, choice, tailed, notes) {
   const most = wanted.lines || MOST;
-  const ends = deaths([...writers.failures(root), ...crashes(root, writers.failures(root), wanted.names)], wanted.names);
+  const failed = writers.failures(root);
+  const ends = deaths([...failed, ...crashes(root, failed, wanted.names)], wanted.names);
   const written = tailed.flatMap(({ source, tail }) => past(source, choice, most, notes, wanted.follow ? tail.at : Infinity));
   const found = [...written, ...ends.filter((entry) => choice.takes(entry) && !isTold(entry, written))];
   const sorted = found.sort((a, b) => a.at - b.at);
-  if (!wanted.lines && sorted.length > MOST) notes.push(`only the last ${MOST} lines are shown; say --lines, or a later --since`);
+  if (!wanted.lines && sorted.length >= MOST) notes.push(`only the last ${MOST} lines are shown; say --lines, or a later --since`);
   tell(root, sorted.slice(-most));
 }
 
