@@ -41,14 +41,26 @@ HELP = {
 _done: list[str] = []  # hosts of fab's -H that the running verb has dealt with already, see `selector`
 
 
-def task(body: Callable[..., None], help: Mapping[str, str]) -> Any:
+def task(body: Callable[..., None], help: Mapping[str, str], name: str | None = None) -> Any:
     """
     Make a task of a function whose every parameter after the context has a default.
 
     A required positional would swallow the next token (`fab reload --help` would reload a host called "--help"), and an
     automatic -h for --hosts would hide help.
     """
-    return invoke.task(body, positional=[], auto_shortflags=False, help=dict(help))
+    made: Any = invoke.task(body, positional=[], auto_shortflags=False, help=dict(help), name=name)
+    made.pre = _NothingAfterwards()
+    return made
+
+
+class _NothingAfterwards(list[Any]):
+    """Stand for the tasks that come before a verb, of which there are none; looked at, refuse what stands after `--`."""
+
+    def __iter__(self) -> Iterator[Any]:
+        # Fabric runs what follows -- as a command of its own, on hosts that only its -H names, and ends in a traceback; Invoke drops it.
+        if "--" in sys.argv:
+            raise UsageError("nothing is known of what stands after --; a command for hosts: fab exec --hosts GROUP --command 'uptime'")
+        return super().__iter__()
 
 
 def writes(**help: str) -> Callable[[Callable[..., None]], Any]:
@@ -56,12 +68,12 @@ def writes(**help: str) -> Callable[[Callable[..., None]], Any]:
     return partial(_with_shared, How, help)
 
 
-def looks(**help: str) -> Callable[[Callable[..., None]], Any]:
-    """Make a verb of a function (context, Seen, own flags): it gets the flags of every command that only looks."""
-    return partial(_with_shared, Seen, help)
+def looks(name: str | None = None, /, **help: str) -> Callable[[Callable[..., None]], Any]:
+    """Make a verb of a function (context, Seen, own flags), by another name if need be: it gets the flags of every command that looks."""
+    return partial(_with_shared, Seen, help, name=name)
 
 
-def _with_shared(shared: type[How] | type[Seen], help: Mapping[str, str], body: Callable[..., None]) -> Any:
+def _with_shared(shared: type[How] | type[Seen], help: Mapping[str, str], body: Callable[..., None], name: str | None = None) -> Any:
     """Give a verb the shared flags beside its own, in its signature too: Invoke reads flags from there."""
     common = {one.name: one.default for one in fields(shared)}
 
@@ -73,7 +85,7 @@ def _with_shared(shared: type[How] | type[Seen], help: Mapping[str, str], body: 
     context, _, *own = signature(body).parameters.values()
     mine = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default) for name, default in common.items()]
     verb.__signature__ = Signature([context, mine[0], *own, *mine[1:]])  # type: ignore[attr-defined]
-    return task(verb, {**{name: HELP[name] for name in common}, **{name.replace("_", "-"): text for name, text in help.items()}})
+    return task(verb, {**{name: HELP[name] for name in common}, **{name.replace("_", "-"): text for name, text in help.items()}}, name)
 
 
 def _refuse_dry(c: Any) -> None:
@@ -164,12 +176,12 @@ def _tells_interrupt() -> Iterator[None]:
         raise Interrupted("interrupted") from None
 
 
-def confirm(chosen: Targets, how: How, page: Page, show: Callable[[], None] = lambda: None) -> None:
+def confirm(chosen: Targets, how: How | Seen, yes: bool, show: Callable[[], None] = lambda: None) -> None:
     """Ask for the name of a protected group on a terminal, once `show` has shown what is ahead; demand --yes where nobody can be asked."""
-    if how.yes or not chosen.protected:
+    if yes or not chosen.protected:
         return
     name = chosen.protected[0]
-    if os.environ.get("CI") or page.json or not sys.stdin.isatty():
+    if os.environ.get("CI") or how.format == "json" or not sys.stdin.isatty():
         raise UsageError(f"{name} is protected: say --yes to go on without a terminal")
     with _tells_interrupt():
         show()
@@ -218,7 +230,7 @@ def _run(named: str, how: How, options: Options, source: bool, page: Page, kept:
             ahead.foretell(chosen, options, commit, page)
         yield None
         return
-    confirm(chosen, how, page, lambda: ahead.show(chosen, options, commit, page, patience))
+    confirm(chosen, how, how.yes, lambda: ahead.show(chosen, options, commit, page, patience))
     check = ahead.holding_to(kept, commit)
     commit = kept["commit"] if kept else commit
     begin = partial(running, chosen, options, commit, how, patience=patience, check=check)
@@ -277,7 +289,7 @@ def take_up(c: Any, how: How, verb: str) -> Iterator[tuple[Rollout, Left] | None
     page = Page(how.format)
     with page.refused():
         chosen = targets(named)
-        confirm(chosen, how, page)
+        confirm(chosen, how, how.yes)
         with _tells_interrupt():
             left = recovery.find(chosen, page.say)
         with _instead_of(left, chosen, verb, how) as rollout:

@@ -44,6 +44,7 @@ KNOWN_HOSTS = {           # ssh config's options, and what they are where they a
     "userknownhostsfile": "~/.ssh/known_hosts ~/.ssh/known_hosts2",
     "globalknownhostsfile": "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2",
 }
+PASSING = ("entries", "output", "sample")  # events that are heard and not kept: there may be no end of them
 EVENT_LIMIT = 8_388_608   # of a line that is meant for us: a host with many workers has much to tell
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else its tracebacks land on stderr
@@ -158,7 +159,8 @@ class Line:
             for line in _lines(channel, mark):
                 if (event := _event(line, mark)) is not None:
                     outcome.step = event["name"] if event["event"] == "step" else outcome.step
-                    outcome.events.append(event)
+                    if event["event"] not in PASSING:
+                        outcome.events.append(event)
                     heard(event)
                 elif line.strip():
                     tail.append(line)

@@ -17,7 +17,7 @@ import pytest
 HOME = Path(__file__).parent.parent
 PROGRAMS = {"fab": "fabric", "inv": "invoke"}
 WRITING = ("deploy", "build", "migrate", "reload", "rolling", "rollback", "unlock")
-LOOKING = ("status", "health", "releases", "history", "diff", "lock")
+LOOKING = ("status", "health", "releases", "history", "diff", "lock", "logs", "monit", "ssh")
 
 HOSTS = """\
 app:
@@ -192,6 +192,26 @@ def test_a_width_that_is_none_is_refused_for_a_deploy_too(desk):
 
 def test_a_protected_group_wants_yes_where_nobody_can_be_asked(desk):
     assert "jobs is protected: say --yes" in desk.refused("inv", "deploy", "--hosts", "jobs")
+
+
+@both
+@pytest.mark.parametrize("words, told", [
+    (("--hosts", "web"), "say what to run"), (("--hosts", "web", "--", "uptime"), "--command 'uptime'"), (("--command", "true"), "no hosts named"),
+    (("--hosts", "jobs", "--command", "true"), "jobs is protected: say --yes"), (("--hosts", "web", "--command", "x", "--timeout", "5"), "--timeout"),
+])
+def test_a_command_for_hosts_is_refused_before_any_hears_of_it(desk, program, words, told):
+    assert told in desk.refused(program, "exec", *words)
+
+
+def test_what_follows_two_dashes_is_refused_with_hosts_named_for_fab_too(desk):
+    assert "--command 'uptime'" in desk.refused("fab", "-H", "web", "exec", "--", "uptime")
+
+
+@pytest.mark.parametrize("words, told", [
+    (("logs", "--since", "yesterday"), "--since"), (("logs", "--grep", "("), "--grep"), (("ssh",), "names 2 hosts, and a shell is on one"),
+])
+def test_a_look_that_cant_be_meant_is_refused(desk, words, told):
+    assert told in desk.refused("inv", *words, "--hosts", "web")
 
 
 def test_downtime_is_refused_before_anyone_is_asked(desk):

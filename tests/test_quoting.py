@@ -81,8 +81,8 @@ def test_names_and_marks_are_quoted_too(name, word, mark, tmp_path_factory):
 # Shell text is made in fabfile/commands/ only, where each file is short enough to be read as text:
 #   1. outside of commands/ nobody makes a Shell, quotes, or touches the LIBRARY texts; only fleet.py calls script();
 #   2. outside of commands/ a Step's command is a call of a function there (or softly() around one), written on the spot;
-#   3. nobody but transport.py has Fabric or Paramiko (program.py is fab itself), nobody but local.py starts programs here, and
-#      every .run() is one of RUNS;
+#   3. nobody but transport.py has Fabric or Paramiko (program.py is fab itself), nobody but local.py starts programs here, nobody but
+#      look/ssh.py becomes one (`fab ssh`: the person's own ssh, with words and no shell between), and every .run() is one of RUNS;
 #   4. inside commands/, what goes into shell text is itself a call of QUOTED, or a local name that was given nothing else;
 #      what a function returns as Shell is such a call too, and a LIBRARY is one literal without holes;
 #   5. nobody talks the type checker out of it: no cast, no `type: ignore`, no other name for what is watched here.
@@ -97,8 +97,10 @@ RUNS = {
     "local.run": None, "cli.run": None, "self.fleet.run": None, "fleet.run": None, "self.run": {"fleet.py"}, "self.lines[host].run": {"fleet.py"},
     "subprocess.run": ONLY["subprocess"], "super().run": {"transport.py"}, "program.run": {"program.py"},
 }
-WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "open_sftp", "sudo", "local", "system", "popen"}
+WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "open_sftp", "sudo", "local", "system", "popen",
+         "execv", "execve", "execvp", "execvpe", "execl", "execle", "execlp", "execlpe", "posix_spawn", "posix_spawnp", "spawnv", "spawnvp"}
 WIRE = (".exec_command('exec sh -s')", ".sendall(text.encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)")
+BECOMES = ("look/ssh.py", "os.execvp('ssh', ['ssh', *words])")
 ROOM = {file.stem for file in (ROOMS / "commands").glob("*.py")}
 
 
@@ -146,7 +148,7 @@ def everywhere(name: str, node: ast.AST) -> Iterator[str]:
         receiver = ast.unparse(node.func)
         if receiver not in RUNS or not (RUNS[receiver] is None or name in RUNS[receiver]):
             yield f"{receiver}() is not the way to a host"
-    if called(node) in WIRES and (name != "transport.py" or not ast.unparse(node).endswith(WIRE)):
+    if called(node) in WIRES and (name, ast.unparse(node)) != BECOMES and (name != "transport.py" or not ast.unparse(node).endswith(WIRE)):
         yield f"{called(node)}() is not the way to a host"
 
 
@@ -199,7 +201,7 @@ def in_commands(name: str, node: ast.AST, scope: ast.AST) -> Iterator[str]:
         if called(node) == "call" and not isinstance(node.args[0], ast.Constant):
             yield "a function of the library is named in full"
         yield from (what for each in node.args[called(node) == "call":] for what in unsafe(each, scope, bare=False))
-    if called(node) == "here" and called(node.args[0]) not in ("_source", "dumps"):
+    if called(node) == "here" and called(node.args[0]) not in ("source", "dumps"):
         yield "what can hold a line of its own stands in no here-document"
     if isinstance(node, ast.Return) and getattr(scope, "returns", None) and ast.unparse(scope.returns) == "Shell":
         yield from unsafe(node.value, scope, bare=False)
@@ -297,6 +299,8 @@ connection.local(name)
 c.sudo(name)
 os.system(name)
 os.popen(name)
+os.execvp("ssh", ["ssh", *words])
+os.execvp(name, [name])
 subprocess.run(["ssh", host, name])
 import subprocess
 from subprocess import check_output
@@ -364,7 +368,7 @@ def test_the_rule_finds_what_a_newcomer_writes_in_commands(text):
 
 @pytest.mark.parametrize("name, text", [
     ("fleet.py", "self.lines[host].exec_command(text)"), ("transport.py", "channel.exec_command(text)"), ("transport.py", "channel.sendall(f'rm {x}')"),
-    ("transport.py", "shlex.quote(x)"), ("source.py", "self.lines[host].run(text)"), ("commands/new.py", "subprocess.run(text)"),
+    ("transport.py", "shlex.quote(x)"), ("source.py", "self.lines[host].run(text)"), ("look/ssh.py", "os.execvp('sh', ['sh', '-c', name])"), ("commands/new.py", "subprocess.run(text)"),
 ])
 def test_the_rule_knows_each_place(name, text):
     assert offences(name, ast.parse(text))

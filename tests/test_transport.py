@@ -259,6 +259,14 @@ def test_much_output_costs_little_memory_and_time(ground, opened):
         assert time.monotonic() - begun < 20
 
 
+def test_what_has_no_end_is_heard_and_not_kept(ground, opened):
+    heard = []
+    step = Shell("""for n in 1 2 3; do say '{"event": "entries"}'; done; say '{"event": "told"}'""")
+    outcome = opened(ground.ssh()).run(script("", [Step("one", step)], MARK), MARK, heard.append)
+    assert [event["event"] for event in heard] == ["step"] + ["entries"] * 3 + ["told"]
+    assert [event["event"] for event in outcome.events] == ["step", "told"]
+
+
 def test_a_long_event_arrives_whole(ground, opened):
     outcome = ran(opened(ground.ssh()), Shell("""say "{\\"event\\":\\"facts\\",\\"x\\":\\"$(head -c 300000 /dev/zero | tr '\\0' x)\\"}" """))
     assert len(outcome.last("facts")["x"]) == 300_000

@@ -129,6 +129,12 @@ mend() { # socket backend server limit-seconds; puts back what a run drained tha
     by=$(cat "$drained_dir/$2.$3" 2>/dev/null || true)
     [ -z "$by" ] || restore "$1" "$2" "$3" "$4" "$by"
 }
+traffic() { # socket backend
+    haproxy "$1" "show stat" | awk -F, -v b="$2" '$1 == b && $2 != "FRONTEND" && $2 != "BACKEND" { print $2, $5, $34, $18 }' |
+        while read -r name sessions rate status; do
+            say "{\"event\":\"traffic\",\"name\":\"$name\",\"sessions\":$sessions,\"rate\":${rate:-0},\"status\":\"$status\"}"
+        done
+}
 rotation() { # socket backend
     [ -S "$1" ] || fail "there is no socket $1 here" "Is HAProxy up? It is its 'stats socket', which this user must see"
     stats=$(haproxy "$1" "show stat" 2>&1) || fail "HAProxy's socket $1: $stats"
@@ -182,3 +188,8 @@ def rotation(balancer: Balancer) -> Shell:
     `downtime`, the last check (its kind, code, ms and words), and who has it drained (`by`: a run, or nothing).
     """
     return call("rotation", path(balancer.socket), cmd(balancer.backend))
+
+
+def traffic(balancer: Balancer) -> Shell:
+    """Report what every server of the backend carries: its sessions now, and its requests in the last second."""
+    return call("traffic", path(balancer.socket), cmd(balancer.backend))

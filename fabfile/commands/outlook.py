@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .pm2 import _source
+from .pm2 import source
 from .shell import Shell, call, cmd, here, path
 
 
@@ -15,4 +15,4 @@ def look(root: str, env_files: Mapping[str, str]) -> Shell:
     `env_files` has, for each process, the file that its next workers will read, relative to the root.
     """
     order = call("clean_node", cmd("-"), path(root), cmd(*(f"{name}={file}" for name, file in env_files.items())))
-    return Shell(f"{order} {here(_source('outlook.cjs'))}")
+    return Shell(f"{order} {here(source('outlook.cjs'))}")

@@ -15,7 +15,7 @@ INSTALLED = ("gate.cjs", "truth.cjs", "journal.cjs", "driver.cjs", "migrate.cjs"
 
 
 @functools.cache
-def _source(name: str) -> str:
+def source(name: str) -> str:
     return (RUNTIME / name).read_text(encoding="utf-8")
 
 
@@ -23,20 +23,20 @@ def facts(root: str, processes: Iterable[Process]) -> Shell:
     """Report the truth of the host as one event `facts`; writes nothing, needs nothing installed."""
     named = [f"{each.name}={each.port or ''}={each.health.path if each.health else ''}" for each in processes]
     order = call("clean_node", cmd("-"), path(root), Shell('"$pm2_dir"'), cmd(*named))
-    return Shell(f"{order} {here(_source('truth.cjs'))}")
+    return Shell(f"{order} {here(source('truth.cjs'))}")
 
 
 def running() -> Shell:
     """Report all that PM2 runs for this user as one event `running`; writes nothing, needs nothing installed."""
     order = call("clean_node", cmd("-"), Shell('"$pm2_dir"'))
-    return Shell(f"{order} {here(_source('running.cjs'))}")
+    return Shell(f"{order} {here(source('running.cjs'))}")
 
 
 def answers(header: str | None, processes: Iterable[Process], times: int) -> Shell:
     """Report what answers on the port of each process that has one, asked so many times, as an event `answers` each."""
     asked = [f"{each.name}={each.port}={each.health.path}={times}" for each in processes if each.port and each.health]
     order = call("clean_node", cmd("-"), cmd(header or "", *asked))
-    return Shell(f"{order} {here(_source('answers.cjs'))}")
+    return Shell(f"{order} {here(source('answers.cjs'))}")
 
 
 def install(root: str) -> Shell:
@@ -44,7 +44,7 @@ def install(root: str) -> Shell:
     writes = [Shell(f"mkdir -p -m 700 {path(root)}/.gapless/run")]
     for name in INSTALLED:
         file = path(f"{root}/.gapless/{name}")
-        writes.append(Shell(f"cat >{file}.next {here(_source(name))}\nmv {file}.next {file}"))
+        writes.append(Shell(f"cat >{file}.next {here(source(name))}\nmv {file}.next {file}"))
     return Shell("\n".join(writes))
 
 

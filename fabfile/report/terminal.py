@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 
 from ..errors import safe
 
 NARROWEST = 20  # columns; a terminal that says less has not been asked right
+COLOURS = (32, 33, 34, 35, 36, 92, 94, 95, 96)  # of ANSI's; red is for what is wrong
 
 
 def put(line: str) -> None:
     """Print one whole line, flushed; never raise, for a reader that leaves must not end a deploy."""
     _write(f"{_printable(safe(line))}\n")
+
+
+def put_headed(whose: str, head: str, line: str) -> None:
+    """Print one whole line as `put` does; its head has the colour of `whose`, the same each time, where colours are wanted."""
+    colour = COLOURS[zlib.crc32(whose.encode()) % len(COLOURS)]
+    head = f"\x1b[{colour}m{safe(head)}\x1b[0m" if colourful() else safe(head)
+    _write(f"{_printable(head + safe(line))}\n")
 
 
 def _write(text: str) -> None:
