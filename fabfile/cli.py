@@ -125,8 +125,8 @@ def widths(text: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def look(c: Any, seen: Seen) -> Iterator[Look | None]:
-    """Open the fleet to look at it; takes no lock."""
+def look(c: Any, seen: Seen, before: Callable[[Targets], None] = lambda _: None) -> Iterator[Look | None]:
+    """Open the fleet to look at it; takes no lock. `before` may refuse what was chosen while no host has heard of it."""
     named = selector(c, seen.hosts)
     if not named:
         yield None
@@ -136,7 +136,9 @@ def look(c: Any, seen: Seen) -> Iterator[Look | None]:
 
     page = Page(seen.format)
     with _tells_interrupt(), page.ended():
-        view = Look(targets(named), page)
+        chosen = targets(named)
+        before(chosen)
+        view = Look(chosen, page)
         try:
             yield view
         finally:
@@ -190,7 +192,7 @@ def _run(named: str, how: How, options: Options, source: bool, page: Page) -> It
     from . import plan
     from .run.runner import running
 
-    chosen = targets(named)
+    chosen = plan.scaled(targets(named), options)
     plan.refuse_downtime(chosen.fleet, options.allow_downtime)
     patience = _patience(how.wait)
     commit = _commit(chosen, options) if source else ""
@@ -210,6 +212,20 @@ def _run(named: str, how: How, options: Options, source: bool, page: Page) -> It
         return
     with running(chosen, options, commit, how, patience=patience) as rollout:
         yield rollout
+
+
+def unlike_yaml(rollout: Rollout) -> str:
+    """Say where a run left another number of workers than hosts.yaml wants; "" if it is the same."""
+    from . import plan
+
+    return plan.unlike_yaml(targets(rollout.targets.selector), rollout.options)
+
+
+def say(how: How, text: str) -> None:
+    """Say a last thing to a person, after the run's own last words."""
+    from .report.page import Page
+
+    Page(how.format).say(text)
 
 
 def _put_right(chosen: Targets, options: Options, commit: str, how: How, held: LockHeld, page: Page) -> bool:

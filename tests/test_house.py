@@ -20,7 +20,7 @@ FLOORS = (
     ("host keys", {"knownhosts"}),
     ("hosts.yaml", {"inventory", "inventory.values", "inventory.words", "inventory.yamltext", "inventory.kinds", "inventory.keys",
                     "inventory.reading", "inventory.loading", "+"}),
-    ("commands", {"commands", "commands.shell", "commands.balancer", "commands.journal", "commands.lock", "commands.node", "commands.pm2",
+    ("commands", {"commands", "commands.shell", "commands.balancer", "commands.byhand", "commands.journal", "commands.lock", "commands.node", "commands.pm2",
                   "commands.releases", "+"}),
     ("who may, and how", {"ownership", "how"}),
     ("what was meant", {"source", "plan"}),
@@ -37,9 +37,11 @@ FLOORS = (
     ("its recovery", {"run.recovery"}),
     ("its echo", {"run.afterwards"}),
     ("its whole way", {"run.runner"}),
+    ("a run's short sister", {"run.moment"}),
     ("a look", {"look", "look.view"}),
+    ("what it looks at", {"look.hands"}),
     ("the wiring", {"cli"}),
-    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops"}),
+    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops", "hands"}),
     ("the door", {""}),
 )
 FLOOR = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms if room != "+"}

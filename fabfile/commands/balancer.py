@@ -131,7 +131,7 @@ mend() { # socket backend server limit-seconds; puts back what a run drained tha
 rotation() { # socket backend
     haproxy "$1" "show stat" | awk -F, -v b="$2" '$1 == b && $2 != "FRONTEND" && $2 != "BACKEND" { print $2, $5, $18 }' |
         while read -r name sessions status; do
-            say "{\"event\":\"server\",\"name\":\"$name\",\"sessions\":$sessions,\"status\":\"$status\"}"
+            say "{\"event\":\"server\",\"name\":\"$name\",\"sessions\":$sessions,\"status\":\"$status\"$(hand_on "$2.$name" "$status")}"
         done
 }
 """

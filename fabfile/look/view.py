@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from .. import ownership
 from ..commands import balancer, lock, node, pm2
@@ -84,9 +85,14 @@ class Look:
             return {}
         if f"balancer {front.host}" in self.unreachable:
             return {host.name: f"? ({front.host} can't be reached)" for host in group.hosts}
-        outcome = self.fleet.run("status", f"balancer {front.host}", [Step("rotation", balancer.rotation(front))])
-        status = {event["name"]: event["status"] for event in outcome.events if event["event"] == "server"}
+        status = {name: event["status"] for name, event in self.servers(group).items()}
         return {host.name: in_rotation(status.get(host.server, "unknown to it")) for host in group.hosts}
+
+    def servers(self, group: Group) -> dict[str, Mapping[str, Any]]:
+        """Ask the balancer of a group that has one for its servers: event `server` by name."""
+        assert group.balancer
+        outcome = self.fleet.run("status", f"balancer {group.balancer.host}", [Step("rotation", balancer.rotation(group.balancer))])
+        return {event["name"]: event for event in outcome.events if event["event"] == "server"}
 
     # ------------------------------------------------------------------ locks
 
