@@ -2,10 +2,11 @@
 
 from invoke import Collection
 
-from . import build, deploy, hands, migrate, ops, reload, resume, rollback
+from . import build, deploy, env, hands, migrate, ops, reload, resume, rollback
 
 # No default task: a bare `fab` must print help, not deploy.
 namespace = Collection(
     deploy.deploy, build.build, migrate.migrate, reload.reload, reload.rolling, rollback.rollback,
     resume.resume, resume.abort, *ops.verbs, *hands.verbs,
 )
+env.namespace.unfold(namespace)

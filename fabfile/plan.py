@@ -91,7 +91,7 @@ def instances(text: str) -> int | str:
     if text == "max":
         return text
     if not re.fullmatch(r"[1-9][0-9]{0,3}", text):
-        raise UsageError(f"--instances: {text!r} is no number of workers; write 1 or more, or max" if text else "say how many: --instances N")
+        raise UsageError(f"--instances {text!r} is no number of workers; write 1 or more, or max")
     return int(text)
 
 

@@ -81,7 +81,7 @@ def test_names_and_marks_are_quoted_too(name, word, mark, tmp_path_factory):
 # Shell text is made in fabfile/commands/ only, where each file is short enough to be read as text:
 #   1. outside of commands/ nobody makes a Shell, quotes, or touches the LIBRARY texts; only fleet.py calls script();
 #   2. outside of commands/ a Step's command is a call of a function there (or softly() around one), written on the spot;
-#   3. nobody but transport.py has Fabric or Paramiko, nobody but source.py starts programs here, and every .run() is one of RUNS;
+#   3. nobody but transport.py has Fabric or Paramiko, nobody but LOCAL starts programs here, and every .run() is one of RUNS;
 #   4. inside commands/, what goes into shell text is itself a call of QUOTED, or a local name that was given nothing else;
 #      what a function returns as Shell is such a call too, and a LIBRARY is one literal without holes;
 #   5. nobody talks the type checker out of it: no cast, no `type: ignore`, no other name for what is watched here.
@@ -89,10 +89,15 @@ def test_names_and_marks_are_quoted_too(name, word, mark, tmp_path_factory):
 
 QUOTED = {"cmd", "call", "path", "_here"}
 WATCHED = {"Shell", "Step", "script", "cmd", "call", "path", "softly"}
-ONLY = {"fabric": "transport.py", "paramiko": "transport.py", "subprocess": "source.py", "shlex": "commands/shell.py"}
+# source.py asks git what a ref is; programs.py asks a secret manager, in words that a person typed and no shell reads.
+LOCAL = ("source.py", "programs.py")
+ONLY = {
+    "fabric": ("transport.py",), "paramiko": ("transport.py",), "subprocess": LOCAL,
+    "shlex": ("commands/shell.py", "transport.py", "programs.py"),  # all but the first only split
+}
 RUNS = {
     "cli.run": None, "self.fleet.run": None, "fleet.run": None, "self.run": "fleet.py", "self.lines[host].run": "fleet.py",
-    "subprocess.run": "source.py", "super().run": "transport.py",
+    "subprocess.run": LOCAL, "super().run": "transport.py",
 }
 WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "open_sftp", "sudo", "local", "system", "popen"}
 WIRE = (".exec_command('exec sh -s')", ".sendall(text.encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)")
@@ -131,7 +136,7 @@ def everywhere(name: str, node: ast.AST) -> Iterator[str]:
     imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
     imported += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
     for module in (each.split(".")[0] for each in imported):
-        if ONLY.get(module, name) != name and not (module == "shlex" and name == "transport.py"):
+        if name not in ONLY.get(module, (name,)):
             yield f"only {ONLY[module]} has {module}"
     if isinstance(node, ast.ImportFrom) and any(alias.name in WATCHED and alias.asname for alias in node.names):
         yield "another name for what is watched"
@@ -141,7 +146,7 @@ def everywhere(name: str, node: ast.AST) -> Iterator[str]:
         yield "quoting is done in one place, commands/shell.py"
     if called(node) == "run":
         receiver = ast.unparse(node.func)
-        if receiver not in RUNS or RUNS[receiver] not in (None, name):
+        if receiver not in RUNS or (RUNS[receiver] is not None and name not in (RUNS[receiver], *RUNS[receiver])):
             yield f"{receiver}() is not the way to a host"
     if called(node) in WIRES and (name != "transport.py" or not ast.unparse(node).endswith(WIRE)):
         yield f"{called(node)}() is not the way to a host"

@@ -107,8 +107,8 @@ def _taken_out(look: Look, host: Host, outcome: Outcome) -> None:
     if not outcome.ok:
         raise RunFailed(f"{host.name} is not out of rotation: {outcome.last_words}\nNext:  fab status --hosts {look.targets.selector}")
     if already := outcome.last("already"):
-        why = f": {already['reason']}" if already.get("reason") else ""
-        look.page.say(f"{host.name}: was out of rotation already, by {already.get('by', "somebody's hand")}{why}")
+        who = already.get("by", "somebody's hand") + (f": {already['reason']}" if already.get("reason") else "")
+        look.page.say(f"{host.name}: was out of rotation already, by {who}")
 
 
 def _ask(fleet: Fleet, front: Balancer, step: Step) -> Outcome:
