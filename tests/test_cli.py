@@ -16,8 +16,8 @@ import pytest
 
 HOME = Path(__file__).parent.parent
 PROGRAMS = {"fab": "fabric", "inv": "invoke"}
-WRITING = ("deploy", "build", "migrate", "reload", "rolling", "rollback", "unlock")
-LOOKING = ("status", "lock")
+WRITING = ("deploy", "build", "migrate", "reload", "rolling", "rollback", "unlock", "scale")
+LOOKING = ("status", "lock", "env", "drain", "restore")
 
 HOSTS = """\
 app:

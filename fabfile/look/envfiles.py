@@ -85,7 +85,8 @@ def diff(look: Look, change: Change | None, files: Mapping[str, str], values: bo
 
 
 def _table(look: Look, found: Mapping[str, Mapping[str, Read]], values: bool, only_different: bool) -> None:
-    rows, records = [], []
+    rows: list[list[str]] = []
+    records: list[Mapping[str, Any]] = []
     for (process, name), kinds in sorted(_kinds(found).items()):
         runs = [host for host, each in found.items() if process in each]
         missing = [host for host in runs if not any(host in hosts for hosts in kinds.values())]
@@ -93,6 +94,10 @@ def _table(look: Look, found: Mapping[str, Mapping[str, Read]], values: bool, on
         if only_different and not differs and not missing:
             continue
         note = "; ".join([*(["differs"] if differs else []), *([f"missing on {', '.join(missing)}"] if missing else [])])
+        if len(kinds) == len(runs) > 2 and not values:  # a host's own name or address: no news, and no row for each
+            rows.append([process, name, ", ".join(sorted({origin for origin, _ in kinds})), f"all {len(runs)}", "each has its own"])
+            records.append({"hosts": runs, "missing": []})
+            continue
         for (origin, _), hosts in kinds.items():
             value = [_spelled(_value(found[hosts[0]][process], name))] if values else []
             rows.append([process, name, origin, _hosts(hosts, runs), *value, note])
@@ -204,7 +209,7 @@ def tell_changes(look: Look, changes: Mapping[str, Mapping[str, Any]], values: b
         return
     rows = [[file, name, what, _hosts(named, list(changes)), *shown] for (file, name, what, *shown), named in sorted(hosts.items())]
     head = ["file", "name", "what", "hosts", *(["before", "after"] if values else [])]
-    look.page.table("env", head, rows, [{"hosts": named} for _, named in sorted(hosts.items())])
+    look.page.table("change", head, rows, [{"hosts": named} for _, named in sorted(hosts.items())])
 
 
 def unread(changes: Mapping[str, Mapping[str, Any]]) -> list[str]:

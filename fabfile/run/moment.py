@@ -17,6 +17,8 @@ from ..transport import Outcome
 from .claim import held_by
 from .rollout import new_id
 
+MOMENTS = ("env.push", "drain", "restore")
+
 
 @contextmanager
 def moment(fleet: Fleet, hosts: Mapping[str, Host], selector: str, verb: str) -> Iterator[dict[str, Any]]:

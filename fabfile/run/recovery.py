@@ -16,6 +16,7 @@ from ..inventory.values import Targets
 from ..plan import Facts, Options
 from ..transport import Outcome
 from .claim import held_by
+from .moment import MOMENTS
 from .rollout import Rollout
 from .waves import Reloaded
 
@@ -134,6 +135,9 @@ def resume(rollout: Rollout, left: Left) -> None:
     """Carry the dead run to its end; if it had failed and was going back, that is its end."""
     if left.aim == "abort":
         abort(rollout, left)
+        return
+    if left.aim in MOMENTS:
+        rollout.begin("resume", f"what this {left.aim} had not done yet died with it; the lock is free again, so type it once more")
         return
     rollout.release = left.release
     bad = [name for name, facts in rollout.facts.items() if left.release and _release(facts, left.release).get("bad")]

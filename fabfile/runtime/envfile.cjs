@@ -45,7 +45,8 @@ function entries(text) {
     at = entry.to;
   }
   const known = parseEnv(text);
-  for (const entry of found) if (!entry.why && !Object.hasOwn(known, entry.name)) entry.why = 'node does not read it';
+  const lost = found.find(({ name }) => !Object.hasOwn(known, name));
+  if (lost && found.every(({ why }) => !why)) lost.why = 'node does not read it';
   return found;
 }
 
