@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from types import SimpleNamespace
 
@@ -72,7 +73,19 @@ def test_a_change_does_not_show_its_values():
 
 def test_a_program_is_heard_without_a_shell(tmp_path):
     assert programs.output(f"printf '%s;%s' '$HOME' {tmp_path}/*") == f"$HOME;{tmp_path}/*".encode()
-    assert programs.output("cat") == b""  # nothing comes on stdin
+
+
+def test_a_program_hears_nothing_of_what_is_on_our_stdin():
+    kept, (reading, writing) = os.dup(0), os.pipe()
+    os.write(writing, b"c4n4ry")
+    os.close(writing)
+    try:
+        os.dup2(reading, 0)
+        assert programs.output("cat") == b""
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(reading)
 
 
 @pytest.mark.parametrize("command, told", [

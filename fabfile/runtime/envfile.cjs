@@ -175,7 +175,6 @@ function replace(target, text) {
 function write(root, { after, target, there, said }) {
   if (said.same && (fs.statSync(target).mode & 0o777) === 0o600) return;
   fs.mkdirSync(path.dirname(target), { recursive: true });
-  process.umask(0o077);
   fs.mkdirSync(path.join(root, '.gapless', 'env'), { recursive: true, mode: 0o700 });
   if (there) replace(backup(root, said.file), fs.readFileSync(target, 'utf8'));
   replace(target, after);

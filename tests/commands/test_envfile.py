@@ -86,6 +86,14 @@ def test_single_names_are_changed_and_all_else_stays(one, root, names, text):
     assert (root / "shared/.env").read_text() == text
 
 
+def test_a_file_in_which_node_reads_something_else_is_not_patched(one, root):
+    """To node this file has one name, of two lines: no line of it can be changed alone."""
+    (root / "shared").mkdir()
+    (root / "shared/.env").write_text("foo\nA=1\n")
+    ran = ask(one, root, change=changing(set={"A": "2"}), write=True)
+    assert (ran.code, "send it whole" in ran.text, (root / "shared/.env").read_text()) == (1, True, "foo\nA=1\n")
+
+
 nasty = st.text(alphabet="'\"`$\\#= \t\naß→:/.-_0", min_size=1, max_size=12)
 
 
