@@ -28,6 +28,7 @@ class Envs:
         self.look = look
         self.show = show
         self.key = secrets.token_hex(32)
+        self.silent: dict[str, str] = {}  # hosts that could not be asked, and why
 
     def steps(self, host: Host, **order: Any) -> list[Step]:
         wanted = {"key": self.key, "show": self.show, **order}

@@ -30,8 +30,9 @@ def drain(look: Look, reason: str, allow_downtime: bool) -> None:
     # A host that is dead is the usual one to take out: there is no lock to be had there.
     locked = {host.name: host for _, _, host in behind if host.name not in look.unreachable}
     with moment(look.fleet, locked, look.targets.selector, "drain"):
-        for _, front, host in behind:
-            _taken_out(look, host, _ask(look.fleet, front, Step("drain", byhand.take_out(front, host.server, record, allow_downtime))))
+        for turn, (_, front, host) in enumerate(behind):
+            outcome = _ask(look.fleet, front, Step("drain", byhand.take_out(front, host.server, record, allow_downtime)))
+            _taken_out(look, host, outcome, [each.name for _, _, each in behind[:turn]])
     rows, busy = [], []
     for group, front, host in behind:
         outcome = _ask(look.fleet, front, Step("wait", byhand.wait_calm(front, host.server, group.update.drain_timeout)))
@@ -101,11 +102,12 @@ def _refuse_last(look: Look) -> None:
             )
 
 
-def _taken_out(look: Look, host: Host, outcome: Outcome) -> None:
+def _taken_out(look: Look, host: Host, outcome: Outcome, before: list[str]) -> None:
+    out = f"\n{', '.join(before)}: out of rotation by now. Next:  fab restore --hosts {','.join(before)}" if before else ""
     if outcome.last("alone"):
-        raise PreflightFailed(f"{host.name} is the last one in rotation by now, and stays in; or accept the outage: --allow-downtime")
+        raise PreflightFailed(f"{host.name} is the last one in rotation by now, and stays in; or accept the outage: --allow-downtime{out}")
     if not outcome.ok:
-        raise RunFailed(f"{host.name} is not out of rotation: {outcome.last_words}\nNext:  fab status --hosts {look.targets.selector}")
+        raise RunFailed(f"{host.name} is not out of rotation: {outcome.last_words}{out}")
     if already := outcome.last("already"):
         who = already.get("by", "somebody's hand") + (f": {already['reason']}" if already.get("reason") else "")
         look.page.say(f"{host.name}: was out of rotation already, by {who}")

@@ -194,7 +194,7 @@ try {
   const said = JSON.stringify({ event: 'env', ...carryOut(process.argv[2], order) });
   process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${said}\n`);
 } catch (err) {
-  // Never a stack: it could quote what was read.
-  process.stderr.write(`${err.code ? `${err.code}: ${err.path || ''} (${err.syscall || ''})` : err instanceof SyntaxError ? 'a file of ours there is no JSON' : err.message}\n`);
+  // Never a stack, nor what JSON has to say: both quote what was read.
+  process.stderr.write(`${err instanceof SyntaxError ? 'a file in .gapless or a marker there is no JSON' : err.message}\n`);
   process.exitCode = 1;
 }
