@@ -13,6 +13,7 @@ from ..drift import sound
 from ..errors import PreflightFailed, RunFailed, Unsettled, UsageError
 from ..fleet import Fleet
 from ..inventory.values import Balancer, Group, Host, Targets
+from ..plan import Facts
 from ..run.moment import moment
 from ..transport import Outcome
 from .view import Look
@@ -50,28 +51,27 @@ def drain(look: Look, reason: str, allow_downtime: bool) -> None:
 def restore(look: Look, force: bool) -> None:
     """Put hosts back into rotation whose workers are well, and see them answer through the balancer."""
     behind = _behind(look)
-    facts = look.each("facts", look.facts_steps)
-    found = {name: outcome.last("facts") for name, outcome in facts.items()}
-    if bad := [name for name, one in found.items() if not one or not one["processes"] or not sound(one)]:
-        if not force:
+    locked = {host.name: host for _, _, host in behind if host.name not in look.unreachable}
+    with moment(look.fleet, locked, look.targets.selector, "restore"):
+        found = {name: outcome.last("facts") for name, outcome in look.each("facts", look.facts_steps).items()}
+        bad = [name for name, one in found.items() if not one or not one["processes"] or not sound(one)]
+        if bad and not force:
             raise PreflightFailed(
                 f"{', '.join(bad)}: not healthy, so clients would get errors; nothing was touched.\n"
                 f"Next:  fab status --hosts {','.join(bad)}   (--force puts it back all the same)"
             )
-    locked = {host.name: host for _, _, host in behind if host.name not in look.unreachable}
-    rows = []
-    with moment(look.fleet, locked, look.targets.selector, "restore"):
-        for _, front, host in behind:
-            outcome = _ask(look.fleet, front, Step("restore", byhand.bring_back(front, host.server)))
-            if not outcome.ok:
-                raise RunFailed(f"{host.name} is not back in rotation: {outcome.last_words}\nNext:  fab status --hosts {host.name}")
-            one = found[host.name]
-            why = _unseen(look, front, host, str(one["current"]["release"])) if one and host.name not in bad else ""
-            if why:
-                raise Unsettled(f"{host.name} is back in rotation, but does not answer there: {why}")
-            state = "not healthy, and put back all the same" if host.name in bad else "ok"
-            rows.append([host.name, f"{front.backend}/{host.server}", "in", state])
+        rows = [_brought_back(look, front, host, None if host.name in bad else found[host.name]) for _, front, host in behind]
     look.page.table("restore", HEAD, rows)
+
+
+def _brought_back(look: Look, front: Balancer, host: Host, facts: Facts | None) -> list[str]:
+    """Put one host back, and see it answer if it is well; without `facts` it is not."""
+    outcome = _ask(look.fleet, front, Step("restore", byhand.bring_back(front, host.server)))
+    if not outcome.ok:
+        raise RunFailed(f"{host.name} is not back in rotation: {outcome.last_words}\nNext:  fab status --hosts {host.name}")
+    if facts and (why := _unseen(look, front, host, str(facts["current"]["release"]))):
+        raise Unsettled(f"{host.name} is back in rotation, but does not answer there: {why}")
+    return [host.name, f"{front.backend}/{host.server}", "in", "ok" if facts else "not healthy, and put back all the same"]
 
 
 def refuse_without_balancer(targets: Targets) -> None:
