@@ -26,4 +26,5 @@ def check(c: Any) -> None:
 
 
 namespace = Collection(*fabfile.namespace.tasks.values())
+namespace.collections.update(fabfile.namespace.collections)
 namespace.add_collection(Collection("repo", demo, lab, check))

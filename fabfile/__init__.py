@@ -2,7 +2,8 @@
 
 from invoke import Collection
 
-from . import build, deploy, init, logs, migrate, ops, picture, reload, resume, rollback, touch
+from . import build, deploy, env, hands, init, logs, migrate, ops, picture, reload, resume, rollback, touch
+from .folded import Folded
 
 # No default task: a bare `fab` must print help, not deploy.
 namespace = Collection(
@@ -10,6 +11,9 @@ namespace = Collection(
     *ops.verbs,
     *logs.verbs,
     *touch.verbs,
+    *hands.verbs,
     picture.report,
-    init.init, init.schema,
+    init.init,
 )
+env.namespace.unfold(namespace)
+Folded(init.schema).tuck(namespace)  # a listing of thirty lines is none that anybody reads

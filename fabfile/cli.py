@@ -58,7 +58,7 @@ class _NothingAfterwards(list[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         # Fabric runs what follows -- as a command of its own, on hosts that only its -H names, and ends in a traceback; Invoke drops it.
-        if "--" in sys.argv:
+        if "--" in sys.argv and "--complete" not in sys.argv:
             raise UsageError("nothing is known of what stands after --; a command for hosts: fab exec --hosts GROUP --command 'uptime'")
         return super().__iter__()
 
@@ -222,6 +222,7 @@ def _run(named: str, how: How, options: Options, source: bool, page: Page, kept:
     chosen = targets(named)
     if kept:
         options = ahead.agreed(kept, options, named)
+    chosen = plan.scaled(chosen, options)
     plan.refuse_downtime(chosen.fleet, options.allow_downtime)
     patience = _patience(how.wait)
     commit = _commit(chosen, options) if source else ""
@@ -249,6 +250,20 @@ def _run(named: str, how: How, options: Options, source: bool, page: Page, kept:
         return
     with begin() as rollout:
         yield rollout
+
+
+def unlike_yaml(rollout: Rollout) -> str:
+    """Say where a run left another number of workers than hosts.yaml wants; "" if it is the same."""
+    from . import plan
+
+    return plan.unlike_yaml(targets(rollout.targets.selector), rollout.options)
+
+
+def say(how: How, text: str) -> None:
+    """Say a last thing to a person, after the run's own last words."""
+    from .report.page import Page
+
+    Page(how.format).say(text)
 
 
 def _put_right(chosen: Targets, options: Options, commit: str, how: How, held: LockHeld, page: Page) -> bool:

@@ -149,8 +149,8 @@ def why_out(server: Mapping[str, Any] | None) -> str:
         return ""
     status, since = server["status"], f"for {span(server['since'])}"
     if status.startswith("DRAIN"):
-        by = f"by run {server['by']}" if server["by"] else "by hand"
-        return f"drained {by}, {since}"
+        by = f"by run {server['by']}" if server["by"] else f"by {server.get('hand') or 'hand'}"
+        return f"drained {by}, {since}" + (f": {server['reason']}" if server.get("reason") else "")
     if status.startswith("MAINT"):
         return f"in maintenance, which no run of ours sets, {since}"
     if status.startswith(("UP", "no check")):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,19 @@ Held = Mapping[str, Any]  # event `held`: owner (None if its record can't be rea
 def here() -> dict[str, Any]:
     """Name this process so that another one can tell later whether it is dead: a pid alone comes again."""
     return {"boot": _read("/proc/sys/kernel/random/boot_id"), "pid": os.getpid(), "start": _start(os.getpid())}
+
+
+def record(run: str, hosts: Iterable[str], commit: str = "", resumes: Sequence[str] = (), **options: object) -> dict[str, Any]:
+    """Describe a run, so that another person on another machine can see what it was about, and finish it."""
+    return {
+        "run": run, "who": getpass.getuser(), "from": socket.gethostname(), **here(), "at": int(time.time()),
+        "ci": os.environ.get("CI_JOB_URL") or _github_run(), "commit": commit, "hosts": sorted(hosts), "resumes": list(resumes), **options,
+    }
+
+
+def _github_run() -> str:
+    found = [os.environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID")]
+    return "{}/{}/actions/runs/{}".format(*found) if all(found) else ""
 
 
 def _read(file: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .errors import PlanRefused
-from .inventory.values import App, Group, Host, Process
+from .errors import PlanRefused, UsageError
+from .inventory.values import App, Group, Host, Process, Targets
 from .ownership import LEASE
 
 Facts = Mapping[str, Any]  # one host's event `facts`: see runtime/truth.cjs
@@ -30,11 +32,69 @@ class Options:
     allow_downtime: bool = False
     again: bool = False
     resolved: str = ""
+    process: str = ""    # of `scale`: which one,
+    instances: str = ""  # and how many workers it is to have, a number or "max"
+
+    @property
+    def scales(self) -> bool:
+        """Say whether workers are added or taken away, and those that stay are not replaced."""
+        return "scale" in (self.verb, self.aim)
 
     @property
     def leads_back(self) -> bool:
         """Say whether this is a way back already: what fails on it has nothing to go back to."""
         return self.verb in ("rollback", "abort")
+
+
+def scaled(targets: Targets, options: Options) -> Targets:
+    """Give the targets with the number of workers that `scale` wants; its way back leads to what hosts.yaml says."""
+    if not options.scales or options.leads_back:
+        return targets
+    groups = tuple(
+        replace(group, hosts=tuple(replace(host, app=_scaled(host, options)) for host in group.hosts)) for group in targets.groups
+    )
+    return replace(targets, groups=groups)
+
+
+def _scaled(host: Host, options: Options) -> App:
+    wanted = instances(options.instances)
+    meant = [each for each in host.app.processes if each.name == options.process or not options.process]
+    if len(meant) != 1:
+        names = ", ".join(each.name for each in host.app.processes)
+        raise UsageError(f"{host.name} runs {names}; say which to scale: --process NAME")
+    if _loses(meant[0]) and wanted != 1:
+        raise UsageError(f"{meant[0].name} is in fork mode, where workers can't share a port; set exec_mode: cluster in hosts.yaml")
+    return replace(host.app, processes=tuple(
+        replace(each, instances=wanted) if each == meant[0] else each for each in host.app.processes
+    ))
+
+
+def as_found(host: Host, facts: Facts) -> Host:
+    """Give a host with as many workers as it was found with: where `scale` goes back to."""
+    count = Counter(item["name"] for item in facts["processes"])
+    processes = tuple(replace(each, instances=count[each.name] or each.instances) for each in host.app.processes)
+    return replace(host, app=replace(host.app, processes=processes))
+
+
+def unlike_yaml(targets: Targets, options: Options) -> str:
+    """Say where hosts.yaml wants another number of workers than a `scale` left; "" if it is the same."""
+    wanted = {
+        (each.name, each.instances) for old, new in zip(targets.hosts, scaled(targets, options).hosts, strict=True)
+        for each in set(old.app.processes) - set(new.app.processes)
+    }
+    return "\n".join(
+        f"hosts.yaml says instances: {number} for {name}; write {options.instances} there, or the next reload goes back to {number}"
+        for name, number in sorted(wanted, key=str)
+    )
+
+
+def instances(text: str) -> int | str:
+    """Read a number of workers, or "max" for one per core."""
+    if text == "max":
+        return text
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", text):
+        raise UsageError(f"--instances {text!r} is no number of workers; write 1 or more, or max")
+    return int(text)
 
 
 def waves(hosts: Sequence[Host], widths: Sequence[str]) -> list[tuple[Host, ...]]:
@@ -250,12 +310,16 @@ def _ms(seconds: float) -> int:
 
 
 def driver(host: Host, group: Group, facts: Facts, release: str, lock: str, drained: bool, downtime: bool,
-           bad: str | None = None) -> dict[str, Any]:
-    """Describe one host's reload to its driver; `bad` names a release that failed elsewhere and must not be gone back to."""
+           bad: str | None = None, scale: bool = False) -> dict[str, Any]:
+    """
+    Describe one host's reload to its driver; `bad` names a release that failed elsewhere and must not be gone back to.
+
+    With `scale` no worker is replaced: some are added, or some leave.
+    """
     deadline, kill = timing(group)
     return {
         "lock": lock, "release": release, "bad": bad, "pm2": facts["pm2"], "drained": drained, "allow_downtime": downtime,
-        "progress_ms": _ms(group.update.progress_deadline),
+        "scale": scale, "progress_ms": _ms(group.update.progress_deadline),
         "min_healthy_ms": _ms(group.update.min_healthy_time), "healthy_deadline_ms": deadline, "kill_timeout_ms": kill,
         "processes": {
             each.name: {

@@ -16,8 +16,8 @@ import pytest
 
 HOME = Path(__file__).parent.parent
 PROGRAMS = {"fab": "fabric", "inv": "invoke"}
-WRITING = ("deploy", "build", "migrate", "reload", "rolling", "rollback", "unlock")
-LOOKING = ("status", "health", "releases", "history", "diff", "lock", "logs", "monit", "ssh")
+WRITING = ("deploy", "build", "migrate", "reload", "rolling", "rollback", "unlock", "scale")
+LOOKING = ("status", "health", "releases", "history", "diff", "lock", "logs", "monit", "ssh", "env", "drain", "restore")
 
 HOSTS = """\
 app:
@@ -113,6 +113,28 @@ def test_list_and_help_are_clean(desk, program):
         for flag in ("--hosts", "--ref", "--max-parallel", "--allow-downtime", "--yes"):
             assert flag in done.stdout, words
     assert desk.listener.came == 0
+
+
+@both
+def test_what_is_folded_is_one_line_and_all_of_it_can_be_called(desk, program):
+    listed = desk.say(program, "--list").stdout
+    assert [line.split()[0] for line in listed.splitlines() if line.strip().startswith("env")] == ["env"]
+    assert [line.split()[0] for line in desk.say(program, "--list", "env").stdout.splitlines() if line.startswith("  ")] == [".diff", ".push"]
+    assert {"env", "env.push", "env.diff"} <= set(desk.say(program, "--complete", "--", program).stdout.split())
+    assert "env.push" in json.dumps([f"env.{each['name']}" for each in json.loads(
+        desk.say(program, "--list", "--list-format", "json").stdout)["collections"][0]["tasks"]])
+    for verb, flag in (("env", "--show"), ("env.push", "--from-env"), ("env.diff", "--command")):
+        assert flag in desk.say(program, "--help", verb).stdout
+        assert "no hosts named" in desk.refused(program, verb)
+
+
+@pytest.mark.parametrize("words, told", [
+    (["drain", "--hosts", "web"], "names no balancer"), (["restore", "--hosts", "web"], "names no balancer"),
+    (["scale", "--hosts", "web"], "no number of workers"), (["env.push", "--hosts", "web", "--set", "A"], "no shared file"),
+    (["env", "--hosts", "jobs", "--show"], "jobs is protected"), (["env.push", "--hosts", "web", "--file", "x", "--file-name", "y"], "no shared file"),
+])
+def test_what_is_done_by_hand_is_refused_before_any_host_hears_of_it(desk, words, told):
+    assert told in desk.refused("inv", *words)
 
 
 @both

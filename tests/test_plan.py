@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile import plan
-from fabfile.errors import PlanRefused
-from fabfile.inventory.values import App, Balancer, Group, Health, Host, Process, Ssh, Update
+from fabfile.errors import PlanRefused, UsageError
+from fabfile.inventory.values import App, Balancer, Group, Health, Host, Process, Ssh, Targets, Update
 from fabfile.plan import Options
 
 DOCS = Path(__file__).parent.parent / "docs" / "on-the-host.md"
@@ -316,3 +316,49 @@ def test_the_driver_is_told_milliseconds():
     assert (order["min_healthy_ms"], order["healthy_deadline_ms"], order["kill_timeout_ms"]) == (500, 1000, 2000)
     assert (order["lock"], order["release"], order["pm2"], order["drained"], order["allow_downtime"]) == ("run-1", "0003-ccc", "/pm2", True, False)
     assert order["processes"] == {"shop": {"instances": "max", "exec_mode": "cluster", "port": None, "env_file": ".env"}}
+
+
+# ---------------------------------------------------------------------- scale
+
+
+def targets(*processes: Process) -> Targets:
+    group = Group("web", hosts(2, an_app(*processes)))
+    return Targets("web", (group,), (group,))
+
+
+API, JOBS = Process("api", "a.js", 2), Process("jobs", "b.js", 1, health=None)
+
+
+def counts(found: Targets) -> list[dict[str, Any]]:
+    return [{each.name: each.instances for each in host.app.processes} for host in found.hosts]
+
+
+@pytest.mark.parametrize("processes, options, count", [
+    ([API], Options("scale", instances="4"), {"api": 4}), ([API], Options("scale", instances="max"), {"api": "max"}),
+    ([API, JOBS], Options("scale", instances="3", process="jobs"), {"api": 2, "jobs": 3}),
+    ([API], Options("resume", aim="scale", instances="4"), {"api": 4}),
+    ([API], Options("abort", aim="scale", instances="4"), {"api": 2}), ([API], Options("reload"), {"api": 2}),
+])
+def test_scale_changes_the_number_of_one_process(processes, options, count):
+    assert counts(plan.scaled(targets(*processes), options)) == [count] * 2
+
+
+@pytest.mark.parametrize("processes, flags, told", [
+    ([API, JOBS], {"instances": "3"}, "say which to scale"), ([API], {"instances": "3", "process": "x"}, "h0 runs api; say which"),
+    ([API], {}, "no number of workers"), ([API], {"instances": "0"}, "no number"), ([API], {"instances": "-1"}, "no number"),
+    ([API], {"instances": "٣"}, "no number"), ([Process("api", "a.js", 1, exec_mode="fork")], {"instances": "2"}, "fork mode"),
+])
+def test_a_scale_that_makes_no_sense_is_refused(processes, flags, told):
+    with pytest.raises(UsageError, match=told):
+        plan.scaled(targets(*processes), Options("scale", **flags))
+
+
+def test_what_hosts_yaml_says_otherwise_is_told_once_for_all_hosts():
+    told = plan.unlike_yaml(targets(API, JOBS), Options("scale", process="api", instances="4"))
+    assert told == "hosts.yaml says instances: 2 for api; write 4 there, or the next reload goes back to 2"
+    assert plan.unlike_yaml(targets(API), Options("scale", instances="2")) == ""
+
+
+def test_a_scale_goes_back_to_the_workers_that_were_there():
+    found = plan.as_found(targets(API, JOBS).hosts[0], {"processes": [{"name": "api"}] * 3})
+    assert {each.name: each.instances for each in found.app.processes} == {"api": 3, "jobs": 1}

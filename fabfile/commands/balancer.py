@@ -148,7 +148,7 @@ rotation() { # socket backend
             check=${check#\* }
             say "{\"event\":\"server\",\"backend\":\"$2\",\"name\":\"$name\",\"sessions\":${sessions:-0},\"status\":\"$status\",\
 \"weight\":${weight:-0},\"since\":${since:-0},\"downtime\":${down:-0},\"check\":\"$check\",\"code\":\"$code\",\
-\"took\":${took:-null},\"said\":\"$said\",\"by\":\"$by\"}"
+\"took\":${took:-null},\"said\":\"$said\",\"by\":\"$by\"$(hand_on "$2.$name" "$status")}"
         done
 }
 """

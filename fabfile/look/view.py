@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+from ..commands import balancer
 from ..commands.shell import Step
 from ..fleet import Fleet
-from ..inventory.values import Host, Targets
+from ..inventory.values import Group, Host, Targets
 from ..report.page import Page
 from ..transport import Outcome
 
@@ -36,3 +38,9 @@ class Look:
 
     def close(self) -> None:
         self.fleet.close()
+
+    def servers(self, group: Group) -> dict[str, Mapping[str, Any]]:
+        """Ask the balancer of a group that has one for its servers: event `server` by name."""
+        assert group.balancer
+        outcome = self.fleet.run("status", f"balancer {group.balancer.host}", [Step("rotation", balancer.rotation(group.balancer))])
+        return {event["name"]: event for event in outcome.events if event["event"] == "server"}

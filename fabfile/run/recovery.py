@@ -16,6 +16,7 @@ from ..inventory.values import Targets
 from ..plan import Facts, Options
 from ..transport import Outcome
 from .claim import held_by
+from .moment import MOMENTS
 from .rollout import Rollout
 from .waves import Reloaded
 
@@ -64,13 +65,15 @@ class Left:
 
     def options(self, verb: str) -> Options:
         """Give the dead run's own flags, under the verb that takes it up."""
-        known = {key: self.owner[key] for key in ("ref", "to", "one_group_at_a_time", "allow_downtime") if key in self.owner}
+        flags = ("ref", "to", "one_group_at_a_time", "allow_downtime", "process", "instances")
+        known = {key: self.owner[key] for key in flags if key in self.owner}
         return Options(verb, aim=self.aim, max_parallel=tuple(self.owner.get("max_parallel", ())), **known)
 
     def same(self, options: Options, commit: str, hosts: Collection[str]) -> bool:
         """Say whether a command wants just what the dead run was about: the same work, the same code, the same hosts."""
-        mine = (options.verb, options.to, commit, sorted(hosts))
-        return mine == (self.aim, self.owner.get("to", ""), self.owner.get("commit", ""), self.owner["hosts"])
+        mine = (options.verb, options.to, options.process, options.instances, commit, sorted(hosts))
+        its = [self.owner.get(key, "") for key in ("to", "process", "instances", "commit")]
+        return mine == (self.aim, *its, self.owner["hosts"])
 
     @property
     def runs(self) -> list[str]:
@@ -132,6 +135,9 @@ def resume(rollout: Rollout, left: Left) -> None:
     """Carry the dead run to its end; if it had failed and was going back, that is its end."""
     if left.aim == "abort":
         abort(rollout, left)
+        return
+    if left.aim in MOMENTS:
+        rollout.begin("resume", f"what this {left.aim} had not done yet died with it; the lock is free again, so type it once more")
         return
     rollout.release = left.release
     bad = [name for name, facts in rollout.facts.items() if left.release and _release(facts, left.release).get("bad")]

@@ -8,9 +8,7 @@ switched before the migration is done.
 from __future__ import annotations
 
 import getpass
-import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,7 +43,7 @@ class Rollout:
     def __init__(self, run: str, targets: Targets, options: Options, commit: str, emit: Emit, mark: Callable[[str], None],
                  resumes: Sequence[str] = ()) -> None:
         self.id = run
-        self.targets = targets
+        self.targets = targets = plan.scaled(targets, options)
         self.options = options
         self.commit = commit
         self.resumes = resumes                # runs whose work this one takes up, the first one first
@@ -92,11 +90,7 @@ class Rollout:
     def owner(self) -> dict[str, Any]:
         """Describe this run, so that another person on another machine can see what it was about, and finish it."""
         options = {key: value for key, value in asdict(self.options).items() if value}
-        return {
-            "run": self.id, "who": getpass.getuser(), "from": socket.gethostname(), **ownership.here(), "at": int(time.time()),
-            "ci": os.environ.get("CI_JOB_URL") or _github_run(), "commit": self.commit, "hosts": sorted(self.hosts),
-            "resumes": list(self.resumes), **options,
-        }
+        return ownership.record(self.id, self.hosts, self.commit, self.resumes, **options)
 
     def about(self) -> dict[str, Any]:
         """Say to the user's hooks what this run is about."""
@@ -261,8 +255,13 @@ class Rollout:
         """Say what is no longer as its reload left it: a host that was healthy when its turn ended may have fallen over since."""
         left = {name for name, end in self.waves.reloaded.items() if end.state in ("new", "old") and end.now}
         seen = {name: outcome.last("facts") for name, outcome in outcomes.items() if name in left}
-        found = {name: drifted(self.hosts[name], facts) for name, facts in seen.items() if facts}
+        found = {name: drifted(self.meant(name), facts) for name, facts in seen.items() if facts}
         return {name: texts for name, texts in found.items() if texts}
+
+    def meant(self, name: str) -> Host:
+        """Give a host as it should be now: where `scale` went back, with the workers that it had."""
+        went_back = self.options.scales and self.waves.reloaded[name].state == "old"
+        return plan.as_found(self.hosts[name], self.facts[name]) if went_back else self.hosts[name]
 
     def finish_steps(self, host: Host, record: Mapping[str, Any]) -> list[Step]:
         app, facts = host.app, self.facts[host.name]
@@ -318,8 +317,3 @@ class Rollout:
             alike.setdefault(said, []).append(name)
         lines = [line for (head, *tail), names in alike.items() for line in (f"{', '.join(names)} {head}", *tail)]
         return "\n".join([*lines, after, f"Next:  fab status --hosts {self.targets.selector}"])
-
-
-def _github_run() -> str:
-    found = [os.environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID")]
-    return "{}/{}/actions/runs/{}".format(*found) if all(found) else ""

@@ -149,7 +149,7 @@ class Waves:
     def turn(self, group: Group, host: Host, release: str, run: str, bad: str | None) -> Reloaded | None:
         """Drain, reload, restore, probe: one host's turn in a wave."""
         self.mark(f"reload {host.name}")
-        if group.balancer is None:
+        if group.balancer is None or self.options.scales:  # what serves goes on serving, so there is nothing to drain
             return self.drive(group, host, release, run, drained=False, bad=bad)
         drain = Step("drain", balancer.drain(
             group.balancer, host.server, group.update.drain_timeout, self.id, plan.hold(group, host, self.facts[host.name]),
@@ -186,7 +186,9 @@ class Waves:
     def drive(self, group: Group, host: Host, release: str, run: str, drained: bool, bad: str | None) -> Reloaded:
         """Have the host's driver reload it, and read how that ended."""
         left = bad or self.leaving
-        work = plan.driver(host, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime, bad)
+        scales = self.options.scales
+        wanted = plan.as_found(host, self.facts[host.name]) if scales and bad else host
+        work = plan.driver(wanted, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime, bad, scales)
         before = [
             Step("own", lock.enter(host.app.root, self.id, f"revert {left}" if left else f"reload {release}")),
             Step("tools", node.tools(self.facts[host.name]["path"], host.pm2_home)),

@@ -290,6 +290,15 @@ async function grow(host, name, wanted, existing) {
   for await (const id of appearing(host, name, want, known)) await opened(host, { id, release: host.to, seen, limit });
 }
 
+/** Change how many workers a process has; those that stay are not touched. */
+async function scale(host, name, wanted) {
+  const existing = host.found.filter((item) => item.name === name);
+  const surplus = existing.slice(instances(wanted));
+  if (surplus.length) host.journal.write('scale', { name, from: existing.length, to: instances(wanted) });
+  host.surplus.push(...surplus);
+  return grow(host, name, wanted, existing);
+}
+
 /** Carry one process of the app to the new release, whatever it is doing now. */
 async function carry(host, name, wanted) {
   const existing = host.found.filter((item) => item.name === name);
@@ -311,6 +320,16 @@ function refuseRestart(host, name, { mode }) {
   const { health } = truth.marker(host.root, host.to).processes[name];
   if (mode === 'fork' && health && !host.plan.drained && !host.plan.allow_downtime) {
     throw new Refused(`${name} is in fork mode and this host could not be drained: replacing it means downtime, so it needs --allow-downtime`);
+  }
+}
+
+/** Refuse to add to what a reload would have to put right first: the new workers must be like those that stay. */
+function refuseUneven(host) {
+  for (const [name, wanted] of Object.entries(host.plan.processes)) {
+    const existing = host.found.filter((item) => item.name === name);
+    const odd = existing.find((item) => !item.gated || item.mode !== wanted.exec_mode || item.release !== host.to);
+    if (!existing.length) throw new Refused(`${name} does not run here, so there is nothing to scale; a reload starts it`);
+    if (odd) throw new Refused(`worker ${odd.id} of ${name} is not one of ${host.to} behind the gate; a reload puts that right`);
   }
 }
 
@@ -531,6 +550,12 @@ async function rememberRestarts(host) {
   replaceFile(path.join(truth.runDir(host.root), 'settled.json'), JSON.stringify({ restarts }));
 }
 
+/** Make the new number of workers last. What env file is good only a reload of them all can tell. */
+async function noteWorkers(host) {
+  await rememberRestarts(host).catch((err) => host.journal.write('note', { text: `restarts were not noted: ${err.message}` }));
+  await saveList(host);
+}
+
 /** Make the new state last: the good env, the mark of a stable release, the list for the next boot. A full disk undoes nothing. */
 async function keep(host) {
   try {
@@ -574,15 +599,16 @@ function checkFence(root, run) {
 }
 
 async function forward(host) {
-  flip(host.root, host.to);
-  for (const [name, wanted] of Object.entries(host.plan.processes)) await carry(host, name, wanted);
+  if (!host.plan.scale) flip(host.root, host.to);
+  const change = host.plan.scale ? scale : carry;
+  for (const [name, wanted] of Object.entries(host.plan.processes)) await change(host, name, wanted);
   const wanted = Object.entries(host.plan.processes).map(([name, each]) => [name, instances(each)]);
   await settle(host, host.to, host.plan.min_healthy_ms, Object.fromEntries(wanted));
   await allRetired(host);
   for (const { id } of host.surplus) await truth.rpc(host.pm2, 'deleteProcessId', id, gone(host));
   await endStrays(host);
-  await keep(host);
-  if (host.plan.bad) markBad(host.root, host.plan.bad);
+  await (host.plan.scale ? noteWorkers(host) : keep(host));
+  if (host.plan.bad && host.plan.bad !== host.to) markBad(host.root, host.plan.bad);
 }
 
 /** Look before anything is touched; throws Refused when this host can't be carried over. */
@@ -596,6 +622,8 @@ async function prepare(host) {
   host.pm2 = await truth.connect(host.plan.pm2);
   if (dead && host.from) await revive(host, host.from).catch((err) => giveUp(host, err));
   host.found = (await ours(host)).sort((a, b) => a.id - b.id);
+  if (host.plan.scale) host.gates.env_files = (truth.readJson(settingsFile(host.root)) || {}).env_files; // what those that stay run with
+  if (host.plan.scale) refuseUneven(host);
   for (const { errors } of host.found) host.logged[errors] = truth.attempt(() => fs.statSync(errors).size, 0);
   host.journal.write('begin', { from: host.from, to: host.to, drained: host.plan.drained });
 }
@@ -628,10 +656,7 @@ async function back(host, cause) {
   try {
     await goBack(host);
     await endStrays(host);
-    if (host.from) {
-      await rememberRestarts(host).catch((err) => host.journal.write('note', { text: `restarts were not noted: ${err.message}` }));
-      await saveList(host);
-    }
+    if (host.from) await noteWorkers(host);
     host.journal.write('reverted', told);
   } catch (err) {
     host.journal.write('broken', { ...told, back: err.message, lines: err.lines || told.lines });

@@ -170,7 +170,7 @@ def installed() -> Iterator[None]:
         patch.setattr(lease, "_clock", lambda: world().now)
         patch.setattr(waves, "threading", SimpleNamespace(Lock=Turnstile))
         patch.setattr(ownership, "_read", read)
-        patch.setattr(ownership, "os", SimpleNamespace(getpid=lambda: command().pid))
+        patch.setattr(ownership, "os", SimpleNamespace(getpid=lambda: command().pid, environ={}))
         patch.setattr(probe, "answers", answers)
         patch.setattr(probe, "ask", lambda *_: [])  # what clients see is counted by the world itself
         patch.setattr(runner, "Rollout", made(runner.Rollout))
