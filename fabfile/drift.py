@@ -85,8 +85,6 @@ def drifted(host: Host, facts: Facts, away: str = "") -> list[str]:
         found.append("PM2's daemon does not run")
     if facts["current"]["state"] not in ("ok", "absent"):
         found.append(f"current is {facts['current']['state']}")
-    if facts["current"]["state"] == "absent" and (once := [each["id"] for each in facts["releases"] if each["stable"] and not each["bad"]]):
-        found.append(f"current is absent, though {once[-1]} was live here")
     wrong = {item["release"] or "not ours" for item in facts["processes"] if lives(item)} - {facts["current"]["release"]}
     if wrong:
         found.append(f"drift: runs {', '.join(sorted(wrong))}")

@@ -21,7 +21,7 @@ def worker(id: int = 0, **changes: Any) -> dict[str, Any]:
 def facts(**changes: Any) -> dict[str, Any]:
     usual = {
         "trouble": None, "current": {"state": "ok", "release": "0002-b"}, "processes": [worker(0), worker(1)], "cpus": 2, "pinned": [],
-        "strays": [], "driving": [], "daemon": {"pid": 7, "version": "7.0.4"}, "version": "7.0.4", "saved": ["shop"], "releases": [], "node": "20.20.2",
+        "strays": [], "driving": [], "daemon": {"pid": 7, "version": "7.0.4"}, "version": "7.0.4", "saved": ["shop"], "node": "20.20.2",
     }
     return {**usual, **changes}
 
@@ -54,8 +54,6 @@ def test_a_good_host_has_no_drift_and_no_notes():
     ({"processes": [worker(0), worker(1, health={"status": 0, "why": "ECONNREFUSED"})]}, "worker 1 gives no answer: ECONNREFUSED"),
     ({"processes": [worker(0), worker(1, gone=True)]}, "worker 1 stands in a directory that is gone"),
     ({"daemon": {"pid": None}}, "PM2's daemon does not run"),
-    ({"current": {"state": "absent", "release": None}, "processes": [], "releases": [{"id": "0002-b", "stable": True, "bad": False}]},
-     "current is absent, though 0002-b was live here"),
     ({"current": {"state": "incomplete", "release": "0002-b"}}, "current is incomplete"),
     ({"strays": [{"pid": 9, "release": "0001-a"}]}, "pid 9 runs 0001-a, unknown to PM2"),
     ({"driving": ["r7"]}, "a reload is under way (run r7)"),

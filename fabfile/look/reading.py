@@ -68,6 +68,12 @@ class Reading:
         return runs(self.outcome)
 
     @property
+    def left_by_last_run(self) -> str | None:
+        """Name the release that the last run left this host on, as far as it knew."""
+        left = (self.past[-1].get("now") or {}).get(self.host.name) if self.past else None
+        return None if left == "?" else left
+
+    @property
     def rotation(self) -> str:
         return self.server.rotation if self.server else "no balancer"
 
@@ -83,6 +89,8 @@ class Reading:
             return
         unknown = bool(self.server and self.server.trouble)
         yield from drifted(self.host, facts, why_out(self.server.event) if self.server and not unknown else "")
+        if facts["current"]["state"] == "absent" and (left := self.left_by_last_run):
+            yield f"current is absent, though the last run left {left} here"
         yield from answered(self.host, facts, self.answers)
         if not self.outcome.ok:
             yield f"what its ports answer can't be read: {self.outcome.last_words}"

@@ -76,7 +76,8 @@ def tell_workers(page: Page, each: Reading) -> None:
     rows = [worker_row(item, many) for item in facts["processes"]]
     unlisted = "PM2 can't be asked" if facts["trouble"] else "unknown to PM2"
     rows += [["-", f"{stray['pid']}", stray["release"] or "-", *["-"] * 5, unlisted] for stray in facts["strays"]]
-    page.table("worker", WORKERS, rows)
+    if rows:
+        page.table("worker", WORKERS, rows)
 
 
 def worker_row(item: Mapping[str, Any], many: bool) -> list[str]:

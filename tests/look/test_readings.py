@@ -52,6 +52,14 @@ def test_each_trouble_is_named_once(each: Reading, told: str):
     assert status.row(each)[5] == told
 
 
+@pytest.mark.parametrize(("now", "told"), [
+    ({"web1": "0002-b"}, ["current is absent, though the last run left 0002-b here"]), ({"web1": None}, []), ({"web1": "?"}, []), (None, []),
+])
+def test_a_link_that_is_gone_is_told_by_what_the_last_run_left(now: Any, told: list[str]):
+    bare = {**GOOD, "current": {"state": "absent", "release": None}, "processes": []}
+    assert read(bare, {"event": "past_run", "record": {"run": "r1", "now": now}}).findings() == told
+
+
 def test_a_server_is_found_by_backend_and_name():
     group = Group("web", (host(),), balancer=LB)
     there = said(0, {"event": "server", **server(status="MAINT"), "backend": "other"}, {"event": "server", **server()})
