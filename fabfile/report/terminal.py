@@ -10,13 +10,22 @@ from contextlib import suppress
 from ..errors import safe
 
 NARROWEST = 20  # columns; a terminal that says less has not been asked right
+PLAIN_SIGNS = str.maketrans({"─": "-", "·": "-", "→": ">", "…": "~"})  # one column each, like what they stand for
 
 
 def put(line: str) -> None:
     """Print one whole line, flushed; never raise, for a reader that leaves must not end a deploy."""
+    write(f"{safe(line)}\n")
+
+
+def write(text: str) -> None:
+    """Write text that is ours, escape sequences and all; never raise."""
+    if sys.stdout is None:
+        return  # closed before we began
     try:
-        print(_printable(safe(line)), flush=True)
-    except (BrokenPipeError, ValueError, OSError):
+        sys.stdout.write(printable(text))
+        sys.stdout.flush()
+    except (ValueError, OSError):
         # Whoever read along has left. The deploy goes on; python would complain once more at exit, and so would fab, which
         # tells errors on stderr: the same pipe or terminal often enough.
         if _lead_to_one_place():
@@ -25,21 +34,30 @@ def put(line: str) -> None:
 
 
 def _lead_to_one_place() -> bool:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):
         return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
     return False
 
 
-def _printable(line: str) -> str:
-    """Put question marks for what stdout can't show: an arrow is no reason to fall silent."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return line.encode(encoding, "replace").decode(encoding)
+def printable(text: str) -> str:
+    """Put plain signs, or question marks, for what stdout can't show: an arrow is no reason to fall silent."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(PLAIN_SIGNS)
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def is_terminal() -> bool:
     """Say whether a person may be watching: not in CI, and not on a terminal that can't move its cursor."""
-    with suppress(OSError, ValueError):
-        return sys.stdout.isatty() and not os.environ.get("CI") and os.environ.get("TERM", "dumb") != "dumb"
+    return can_repaint() and not os.environ.get("CI")
+
+
+def can_repaint() -> bool:
+    """Say whether stdout is a terminal that can move its cursor."""
+    with suppress(OSError, ValueError, AttributeError):
+        return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return False
 
 
@@ -48,6 +66,15 @@ def colourful() -> bool:
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or is_terminal()
+
+
+def size() -> os.terminal_size:
+    """Give the columns and rows that the terminal really has now, whatever COLUMNS says: a repaint must not miss its own lines."""
+    with suppress(OSError, ValueError, AttributeError):
+        found = os.get_terminal_size(sys.stdout.fileno())
+        if found.columns and found.lines:
+            return found
+    return os.terminal_size((80, 24))
 
 
 def width() -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..inventory.values import Targets
+from ..report.github import tell_github
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,9 @@ class Ended:
 
 
 # Each is called once with the ended run, and returns what to say of it to a person, or "".
-TELLERS: tuple[Callable[[Ended], str], ...] = ()
+TELLERS: tuple[Callable[[Ended], str], ...] = (
+    tell_github,
+)
 
 
 def tell(ended: Ended, say: Callable[[str], None]) -> None:
