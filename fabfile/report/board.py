@@ -80,9 +80,10 @@ class Board:
         self.latest: dict[str, str] = {}     # the column in which a host moved last
         self.runs: dict[str, str] = {}       # the release that each host was last seen to run
         self._limits: dict[str, Wait] = {}   # how long each worker of a host may take
+        self._back = False                   # whether the hosts that were done are taken back
         self._heard: dict[str, Callable[[str, float, Event], None]] = {
             "step": self._step, "end": self._end, "waiting": self._waiting, "facts": self._facts, "drain": self._drain,
-            "restore": self._back, "mend": self._back, "probed": self._probed, "begin": self._begin, "worker": self._worker,
+            "restore": self._restored, "mend": self._restored, "probed": self._probed, "begin": self._begin, "worker": self._worker,
             "settle": self._settle, "done": self._done, "failed": self._failed, "revert": self._revert, "reverted": self._reverted,
             "broken": self._broken, "lost": self._broken,
         }
@@ -106,7 +107,7 @@ class Board:
             self._phase(event["phase"], str(event["what"]), at)
         elif kind == "waiting":
             self.waits[""] = _wait(event)
-        elif kind == "probe":
+        elif kind in ("probe", "requests"):
             self.sent, self.lost = int(event["sent"]), int(event["lost"])
         elif kind == "summary":
             self.ended = event
@@ -119,6 +120,7 @@ class Board:
             self.waits = {host: Wait("to log in", at) for host in self.hosts}
         if phase in ("build", "reload"):
             self.release = what
+        self._back = self._back or phase == "roll back"
 
     # ------------------------------------------------------------------ the table
 
@@ -145,7 +147,8 @@ class Board:
 
     def _step(self, host: str, at: float, event: Event) -> None:
         phase, name = event["phase"], str(event["name"])
-        self.waits[host] = Wait(name if phase == "build" else f"{phase}: {name}", at)
+        if phase != "reload":
+            self.waits[host] = Wait(name if phase == "build" else f"{phase}: {name}", at)
         if phase == "build" and not self._is_failed(host, phase):
             self._go(host, phase, at, name)
 
@@ -179,7 +182,7 @@ class Board:
         self._close(host, "rotation", at, "said", rotation)
         self._close(host, "drain", at, state, text)
 
-    def _back(self, host: str, at: float, event: Event) -> None:
+    def _restored(self, host: str, at: float, event: Event) -> None:
         self.waits.pop(host, None)
         if event["event"] == "restore" or event["said"] == "restored" or not event["ok"]:
             self._close(host, "rotation", at, "ok" if event["ok"] else "failed", "in" if event["ok"] else "OUT")
@@ -195,7 +198,8 @@ class Board:
 
     def _worker(self, host: str, at: float, event: Event) -> None:
         state, worker = str(event["state"]), f"worker {event['id']}"
-        self._go(host, "reload", at, f"{event['id']}: {state}")
+        if not self._going(host, "back"):
+            self._go(host, "reload", at, f"{event['id']}: {state}")
         limit = self._limits.get(host, Wait("", at))
         was = self.waits.get(host)
         begun = was.since if was and was.what.startswith(f"{worker} ") and state != "boot" else at
@@ -207,7 +211,8 @@ class Board:
         seconds = event["ms"] / 1000
         if self._going(host, "reload"):
             self._close(host, "reload", at)
-        self._go(host, "healthy", at, total=seconds)
+        if not self._going(host, "back"):
+            self._go(host, "healthy", at, total=seconds)
         self.waits[host] = Wait("must stay healthy", at, at + seconds, "min_healthy_time", after="old workers to end")
 
     def _done(self, host: str, at: float, event: Event) -> None:
@@ -215,7 +220,7 @@ class Board:
         if event["phase"] == "migrate":
             self._close(host, "migrate", at)
             return
-        self._close(host, "healthy", at)
+        self._close(host, "healthy", at, *(("said", "went back") if self._back else ()))
         self.runs[host] = str(event["release"])
 
     def _failed(self, host: str, at: float, event: Event) -> None:
@@ -224,18 +229,22 @@ class Board:
         self.waits[host] = Wait("to be taken back", at)
 
     def _revert(self, host: str, at: float, event: Event) -> None:
+        self._go(host, "back", at)
         self.waits[host] = Wait(f"to go back to {event['to'] or 'nothing'}", at)
 
     def _reverted(self, host: str, at: float, event: Event) -> None:
         self.waits.pop(host, None)
-        for column in self._going(host, "reload", "healthy") or ["reload"]:
-            self._close(host, column, at, "failed", "untouched" if event.get("untouched") else "went back")
+        if self._going(host, "back"):
+            self._close(host, "back", at, "failed", "went back")
+        for column in self._going(host, "reload"):
+            self._close(host, column, at, "failed")
+        self._close(host, "healthy", at, "failed", "untouched" if event.get("untouched") else "went back")
         self.runs[host] = event.get("release") or ""
 
     def _broken(self, host: str, at: float, event: Event) -> None:
         self.waits.pop(host, None)
         column = "migrate" if event["phase"] == "migrate" else "reload"
-        for each in self._going(host, "reload", "healthy", "migrate") or [column]:
+        for each in self._going(host, "reload", "healthy", "migrate", "back") or [column]:
             self._close(host, each, at, "failed", "LOST" if event["event"] == "lost" else "BROKEN" if column == "reload" else "")
 
     # ------------------------------------------------------------------ in words

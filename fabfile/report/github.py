@@ -148,7 +148,7 @@ def _cell(text: object) -> str:
 
 def _gantt(board: Board) -> list[str]:
     """Draw each host's phases as Mermaid does it; times are ms since the run began."""
-    spans = [span for span in board.spans() if span.ended is not None and span.state != "said"]
+    spans = board.spans()
     if not spans:
         return []
     lines = ["```mermaid", "gantt", "    dateFormat x", "    axisFormat %M:%S", "    todayMarker off"]
@@ -159,7 +159,7 @@ def _gantt(board: Board) -> list[str]:
 
 
 def _bar(span: Cell) -> str:
-    kind = "crit" if span.state == "failed" else "done"
+    kind = {"failed": "crit", "ok": "done"}.get(span.state, "active")
     return f"    {_word(span.column)} :{kind}, {span.began * 1000:.0f}, {(span.ended or span.began) * 1000:.0f}"
 
 

@@ -153,9 +153,9 @@ class Live:
         self._widest["host"] = min(self._widest["host"], NAME)
         shown = self._fitting(head, width)
         if "now" in shown:
-            rows = [[row[0], self._latest(host, now)] for host, row in zip(hosts, rows, strict=True)]
-            name = min(self._widest["host"], width // 2 - 2)
+            name = min(self._widest["host"], width // 2 - GAP)
             widths = [name, width - name - GAP]
+            rows = [[row[0], self._latest(host, now, widths[1])] for host, row in zip(hosts, rows, strict=True)]
         else:
             rows = [[row[head.index(column)] for column in shown] for row in rows]
             widths = [self._widest[column] for column in shown]
@@ -185,13 +185,16 @@ class Live:
         cell = self._board.cells[host].get(column)
         return Text(_squeezed(safe(cell.shown(now)), CELL), STYLES[cell.state]) if cell else Text("-", "dim")
 
-    def _latest(self, host: str, now: float) -> Text:
+    def _latest(self, host: str, now: float, width: int) -> Text:
         column = self._board.latest.get(host)
-        return Text.assemble(f"{column} ", self._cell(host, column, now)) if column else Text("-", "dim")
+        if not column:
+            return Text("-", "dim")
+        cell = self._cell(host, column, now)
+        return Text(_squeezed(f"{column} {cell.plain}", width), cell.style)
 
     def _counts(self) -> str:
         sent = self._board.sent
-        return "" if sent is None else f"requests so far: {sent} sent, {self._board.lost} lost"
+        return "" if sent is None else f"requests: {sent} sent, {self._board.lost} lost"
 
     def _ending(self, now: float) -> str:
         ended = self._board.ended
@@ -218,7 +221,7 @@ def _row(cells: list[Text], widths: list[int]) -> Text:
     for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
         text = _cut(cell.plain, width)
         padded = text if number == len(widths) - 1 else set_cell_size(text, width) + " " * GAP
-        row.append(padded, cell.style if not cell.spans else "")
+        row.append(padded, cell.style)
     return row
 
 

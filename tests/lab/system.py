@@ -25,6 +25,7 @@ APT_PACKAGES = {
     "dropbear": "dropbear-bin",
     "fish": "fish",
     "faketime": "faketime",
+    "tmux": "tmux",
 }
 ALWAYS = ("sshd", "ssh", "ssh-keygen", "haproxy", "git", "node", "npm")
 FOR_NAMESPACES = ("ip", "unshare", "nsenter")
