@@ -27,6 +27,7 @@ from .telling import clock, told
 EVERY = 0.25    # seconds between two paintings
 PATIENCE = 1.0  # seconds for the last one: a terminal may be stopped
 CUT = "…"
+CLEAR = "\x1b[K"  # the rest of a row
 GAP = 2         # columns between two cells
 NAME = 20       # columns for the name of a host, at most
 CELL = 16       # columns for what a host does in a phase, at most
@@ -50,6 +51,7 @@ class Live:
         self._zero = time.monotonic()
         self._widest = dict(USUAL)
         self._drawn: list[Text] = []
+        self._painted = 0               # of the terminal, as the last frame was painted
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._repaint, name="live", daemon=True)
         self._console = Console(file=StringIO(), force_terminal=True, color_system="auto" if terminal.colourful() else None)
@@ -95,20 +97,29 @@ class Live:
             with suppress(Exception):  # no table is worth a deploy; the words come through anyway
                 frame = self._frame(columns - 1, max(4, rows - 1), last)
         if frame != self._drawn or above or last:
-            words = "".join(f"{safe(line)}\n" for line in above)
-            terminal.write(self._erased(columns) + words + self._styled(frame) + ("\n" if last and frame else ""))
-            self._drawn = frame
+            words = "".join(f"{safe(line)}{_rest(safe(line), columns)}\n" for line in above)
+            # Written over and not cleared first: that flickers, and tmux keeps what is cleared from its first row on.
+            terminal.write(self._up(columns) + words + self._styled(frame) + ("\n" if last and frame else "") + "\x1b[J")
+            self._drawn, self._painted = frame, columns
 
-    def _erased(self, columns: int) -> str:
-        """Give what takes the last frame away; where the terminal has become narrower, its lines are broken into more rows by now."""
+    def _up(self, columns: int) -> str:
+        """
+        Go to where the last frame began.
+
+        In a terminal that has become narrower its lines are broken into more rows by now. These remember that they belong together,
+        and would be joined again: they must go.
+        """
         rows = sum(max(1, ceil(line.cell_len / columns)) for line in self._drawn)
-        return ("\r" if rows < 2 else f"\r\x1b[{rows - 1}A") + "\x1b[J" if rows else ""
+        up = f"\r\x1b[{rows - 1}A" if rows > 1 else "\r"
+        return up if columns == self._painted else f"{up}\x1b[{max(1, rows)}M"
 
     def _styled(self, frame: list[Text]) -> str:
-        with self._console.capture() as captured:
-            for number, line in enumerate(frame):
-                self._console.print(line, end="" if number == len(frame) - 1 else "\n", soft_wrap=True)
-        return captured.get()
+        lines = []
+        for line in frame:
+            with self._console.capture() as captured:
+                self._console.print(line, end=CLEAR, soft_wrap=True)
+            lines.append(captured.get())
+        return "\n".join(lines)
 
     # ------------------------------------------------------------------ one frame
 
@@ -203,6 +214,11 @@ class Live:
 
 def _is_loud(event: Event) -> bool:
     return event["event"] in LOUD or event.get("ok") is False or (event["event"] == "end" and event["code"] != 0)
+
+
+def _rest(line: str, columns: int) -> str:
+    """Give what clears the row behind a line; behind one that fills its last row it would take that one's last character."""
+    return "" if line and cell_len(line) % columns == 0 else CLEAR
 
 
 def _cut(text: str, width: int) -> str:

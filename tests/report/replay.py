@@ -24,5 +24,5 @@ def show(run: str, speed: float, shown: Face) -> None:
 
 
 if __name__ == "__main__":
-    show(sys.argv[1], float(sys.argv[2]), face(*sys.argv[3:]))
+    show(sys.argv[1], float(sys.argv[2]), face(sys.argv[3] if len(sys.argv) > 3 else ""))
     Path("replayed").touch()
