@@ -28,7 +28,7 @@ class Runner:
         given = {name: str(each.get("default", "")) for name, each in ACTION["inputs"].items()}
         self.inputs = {**given, **{name.replace("_", "-"): value for name, value in inputs.items()}}
         self.temp, self.output, self.page = place / "temp", place / "output", place / "page"
-        self.temp.mkdir()
+        self.temp.mkdir(parents=True)
         for file in (self.output, self.page):
             file.touch()
         (self.temp / "gapless/venv/bin").mkdir(parents=True)

@@ -1,6 +1,7 @@
 """Faces of the event stream, shown two recorded runs of the lab: a good deploy, and one whose second wave failed."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,3 +16,9 @@ def records(run: str) -> list[dict[str, Any]]:
 
 def events(run: str) -> list[dict[str, Any]]:
     return [record for record in records(run) if "event" in record]
+
+
+def documented() -> dict[str, set[str]]:
+    """Give each kind of event in docs/events.md with the fields that its row names."""
+    text = (HERE.parent.parent / "docs/events.md").read_text()
+    return {kind: set(re.findall(r"`(\w+)`", fields)) for kind, fields in re.findall(r"^\| `(\w+)` \|(.*?)\|", text, re.MULTILINE)}
