@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import Site
+from tests.lab.making import CHECKOUT
 from tests.report import documented
 from tests.report.test_faces import COMMON
 from tests.report.test_live import headers, screen  # noqa: F401
@@ -23,10 +24,10 @@ def test_a_terminal_says_all_along_what_is_waited_for(site: Site, screen, tmp_pa
     site.configure(settle="2s")
     words = shlex.join(site.command("fab", ("reload", "--max-parallel", "100%"), "lab"))
     state = {key: site.environment()[key] for key in ("GAPLESS_INVENTORY", "XDG_STATE_HOME")}
-    shown = screen(80, rows=40, command=words, **state)
+    shown = screen(80, rows=40, command=f"cd {CHECKOUT} && {words}", **state)
     waits = set()
     while "exit 0" not in (lines := shown.lines()):
-        assert len(headers(lines)) <= 1, "\n".join(lines)
+        assert len(headers(lines)) <= 1 and not lines[-1:] == ["exit 1"], "\n".join(lines)
         waits |= {line for line in lines if line.startswith("waiting: ")}
     told = "\n".join(waits)
     assert re.search(r"waiting: lab\d.* must stay healthy, \d of 2 s", told), told

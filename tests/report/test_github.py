@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,11 @@ def test_five_annotations_are_the_most(capsys):
     assert shown("good", capsys, *failing).count("::error ") == 5
 
 
+def as_the_runner_compares(text: str) -> str:
+    """Leave out characters without width, as .NET does when it looks for a beginning by the rules of a language."""
+    return "".join(character for character in text if unicodedata.category(character) != "Cf")
+
+
 ORDERS = ["::add-mask::x", "  ::set-output name=a::b", "\t::stop-commands::x", "a\n::error::x", "\u200b::error::x", ":\u200b:error::x",
           "\xa0::group::x", "\r::error::x", "\x1b[0m::error::x", "::::error::x"]
 
@@ -60,12 +66,12 @@ ORDERS = ["::add-mask::x", "  ::set-output name=a::b", "\t::stop-commands::x", "
 def test_nothing_that_a_host_says_is_an_order(text, capsys):
     failed = {"event": "failed", "why": text, "lines": [text], "at": 40.0, "phase": "reload", "host": "lab1"}
     note = {"event": "note", "text": text, "at": 40.0, "phase": "reload", "host": "lab1"}
-    out = shown("good", capsys, failed, note, {"at": 41.0, "text": text})
+    out = as_the_runner_compares(shown("good", capsys, failed, note, {"at": 41.0, "text": text}))
     obeyed = [(name, data) for name, _, data in COMMAND.findall(out) if name not in ("group", "endgroup")]
     assert len(obeyed) == 1 and obeyed[0][0] == "error", out
     assert "\n" not in obeyed[0][1]
     assert "##[" not in out
-    for message in (safe(text), str(RunFailed(text).message)):  # what fab itself prints at the end, past every face
+    for message in map(as_the_runner_compares, (safe(text), str(RunFailed(text).message))):  # what fab itself prints at the end, past every face
         assert not COMMAND.search(message)
         assert "##[" not in message
 
