@@ -128,7 +128,7 @@ def headers(lines: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("columns", [20, 80, 200])
 def test_a_terminal_shows_one_table_and_what_is_waited_for(screen, columns):
-    shown = screen(columns, rows=40)
+    shown = screen(columns, rows=40, speed=9)
     seen = []
     while "exit 0" not in (lines := shown.lines()):
         assert "exit 1" not in lines, lines
@@ -183,7 +183,7 @@ def test_where_nothing_can_be_repainted_lines_come_plain(screen, environment, fo
 
 
 def test_a_terminal_that_is_stopped_stops_no_deploy(screen):
-    shown = screen(80, speed=6)
+    shown = screen(80, speed=15)
     shown.until("npm")
     shown.run("send-keys", "C-s")
     end = time.monotonic() + 20
@@ -194,7 +194,7 @@ def test_a_terminal_that_is_stopped_stops_no_deploy(screen):
 
 
 def test_a_terminal_that_goes_away_ends_no_deploy(screen):
-    shown = screen(80, speed=6, command=f"trap '' HUP; {sys.executable} -m tests.report.replay 'taken back' 6")
+    shown = screen(80, speed=6, command=f"trap '' HUP; {sys.executable} -m tests.report.replay 'taken back' 15")
     shown.until("npm")
     shown.close()
     end = time.monotonic() + 20
