@@ -13,17 +13,26 @@ GaplessError             exit code
 └── Interrupted          130 stopped by Ctrl-C, and tidied; 143 by SIGTERM, 129 by SIGHUP
 """
 
+import os
 import re
 
 from invoke import Exit
 
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)?")
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")  # GitHub's runner compares as if these were not there
 _CONTROL = {code: None for code in (*range(32), 127, *range(128, 160)) if chr(code) not in "\n\t"}
 
 
 def safe(text: object) -> str:
-    """Take out escape sequences and control characters: what an app or a host says must not drive a terminal."""
-    return _ESCAPES.sub("", str(text)).translate(_CONTROL)
+    """
+    Take out escape sequences and control characters: what an app or a host says must not drive a terminal.
+
+    Nor GitHub's runner, which obeys any line of a log that begins with `::`, and `##[` wherever it stands.
+    """
+    plain = _ESCAPES.sub("", str(text)).translate(_CONTROL)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        return re.sub(r"^(\s*):(?=:)", r"\1: ", _UNSEEN.sub("", plain), flags=re.MULTILINE).replace("##[", "## [")
+    return plain
 
 
 class GaplessError(Exit):

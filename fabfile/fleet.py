@@ -128,6 +128,7 @@ class Fleet:
 
     def reopen(self, host: str) -> bool:
         """Try for a while to get back to a host whose link was lost."""
+        self.emit("link", host, {"event": "waiting", "what": "to be reached again", "limit": REOPEN_FOR, "setting": ""})
         end = time.monotonic() + REOPEN_FOR
         while time.monotonic() < end:
             self.lines[host].close()

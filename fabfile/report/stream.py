@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from ..errors import safe
-from .telling import clock, told
+from .telling import clock, is_bad, told
 
 SCHEMA = 1
 KEPT_RUNS = 200            # folders of finished runs on this machine
@@ -58,7 +58,7 @@ class Stream:
         there = {"at_host": data["at"]} if "at" in data else {}  # by that host's clock
         event = {**data, **there, "at": round(at, 3), "phase": phase, "host": host}
         with self._lock:
-            if _is_bad(event) and host not in self.failed:
+            if is_bad(event) and host not in self.failed:
                 self.failed.append(host)
             if event["event"] != "line":
                 self._keep(event)
@@ -101,11 +101,6 @@ class Stream:
             file.write(text)
             file.flush()
             self._logs[host] = file, written + len(text)
-
-
-def _is_bad(event: Event) -> bool:
-    """Tell an event after which somebody will want to read its host's log."""
-    return bool(event["host"]) and (event["event"] in ("failed", "broken", "lost") or event.get("code", 0) not in (0, 3))
 
 
 def _logged(event: Event) -> str:

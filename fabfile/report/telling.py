@@ -6,11 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 HELD = 3  # exit code of a script that found the lock held
-SILENT = ("run", "line", "requests", "summary")  # for the log and for programs; what of it concerns a person is said in words
+# For the log, for programs and for a table; what of it concerns a person is said in words.
+SILENT = ("run", "line", "waiting", "probe", "probed", "requests", "summary")
 
 
 def clock(seconds: float) -> str:
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+
+def is_bad(event: Mapping[str, Any]) -> bool:
+    """Tell an event after which somebody will want to read its host's log."""
+    return bool(event["host"]) and (event["event"] in ("failed", "broken", "lost") or event.get("code", 0) not in (0, HELD))
 
 
 def told(phase: str, host: str, data: Mapping[str, Any], verbose: bool) -> str:

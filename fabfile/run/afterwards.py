@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..report import document
+from ..report.github import tell_github
 from ..report.summary import Ended
 from .metrics import metrics
 from .notify import notify
@@ -17,7 +18,7 @@ def report(ended: Ended) -> str:
 
 
 # Each is called once with the ended run, and returns what to say of it to a person, or "".
-TELLERS: tuple[Callable[[Ended], str], ...] = (report, metrics, notify)
+TELLERS: tuple[Callable[[Ended], str], ...] = (report, tell_github, metrics, notify)
 
 
 def tell(ended: Ended, say: Callable[[str], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from .signals import Stop, stopped_by
 
 RETRY = 3.0  # seconds between two looks at a lock that is waited for
 AFTERMATH = 2.0  # seconds to go on counting after the last host: a loss may show late
+COUNTED = 1.0    # seconds between two events that say how many requests were sent so far
 
 
 def state_dir() -> Path:
@@ -51,7 +53,8 @@ def running(chosen: Targets, options: Options, commit: str, how: How, *, patienc
     forget_old_runs(state_dir())
     rollout = Rollout(run_id, chosen, options, commit, stream, marks, resumes)
     groups = {group.name: [host.name for host in group.hosts] for group in chosen.groups}
-    promised = {"selector": chosen.selector, "groups": groups, "floor": plan.floor(chosen.groups, options)}
+    apps = sorted({host.app.name for host in chosen.hosts})
+    promised = {"selector": chosen.selector, "apps": apps, "groups": groups, "floor": plan.floor(chosen.groups, options)}
     stream("start", "", {"event": "run", "schema": SCHEMA, "began": round(time.time(), 3), **promised, **rollout.owner()})
     with stopped_by(partial(_leave, rollout, stream)) as stop:
         yield from _carry_out(rollout, stream, marks, patience, check, stop)
@@ -70,6 +73,8 @@ def _claim(rollout: Rollout, stream: Stream, patience: float, check: Callable[[R
             if not told:
                 stream.say(f"{held.message}\nwaiting for it")
             told = True
+            left = round(end - time.monotonic(), 1)
+            stream("claim", "", {"event": "waiting", "what": "the lock to be free", "limit": left, "setting": "--wait"})
             time.sleep(RETRY)
 
 
@@ -80,6 +85,7 @@ def _carry_out(rollout: Rollout, stream: Stream, marks: _Marks, patience: float,
         _claim(rollout, stream, patience, check)
         marks.prober = prober = _prober(rollout)
         prober.start(BASELINE)
+        counting = _Counting(prober, stream)
     except KeyboardInterrupt:
         rollout.give_back()
         interrupted = Interrupted("interrupted while claiming; nothing was touched", stop.code)
@@ -100,6 +106,7 @@ def _carry_out(rollout: Rollout, stream: Stream, marks: _Marks, patience: float,
     stop.ending = True
     spent = rollout.spent()
     measured = _measure(rollout, prober, error)
+    counting.stop()
     error = _finish(rollout, measured, spent, error)
     _conclude(rollout, stream, measured, error)
 
@@ -111,12 +118,15 @@ def _leave(rollout: Rollout, stream: Stream, code: int) -> None:
         hosts = rollout.targets.selector
         stream.say("interrupted, and left at once; what is in hand goes on by itself, the locks stay.\n"
                  f"Next:  fab resume --hosts {hosts}   or   fab abort --hosts {hosts}")
+    with suppress(Exception):
+        stream.face.close()
     os._exit(code)
 
 
 def _measure(rollout: Rollout, prober: Prober, error: BaseException | None) -> Report:
     """Count on for a moment, then close the books."""
     if rollout.waves.reloaded:
+        rollout.emit("finish", "", {"event": "waiting", "what": "losses that show late", "limit": AFTERMATH, "setting": ""})
         time.sleep(AFTERMATH)
     return prober.stop(grace=2 if isinstance(error, Interrupted) else None)
 
@@ -184,6 +194,27 @@ class _Marks:
     def __call__(self, label: str) -> None:
         if self.prober:
             self.prober.mark(label)
+
+
+class _Counting:
+    """Tell the stream once a second how many requests were sent, lost, and failed anywhere, until `stop`."""
+
+    def __init__(self, prober: Prober, stream: Stream) -> None:
+        self.prober = prober
+        self.stream = stream
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._count, name="counting", daemon=True)
+        self._thread.start()
+
+    def _count(self) -> None:
+        while not self._over.wait(COUNTED):
+            seen = self.prober.snapshot()
+            failed = sum(tally.failed for tally in seen.tallies)
+            self.stream("probe", "", {"event": "probe", "sent": seen.sent, "lost": seen.lost, "failed": failed})
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join(COUNTED)
 
 
 def _prober(rollout: Rollout) -> Prober:

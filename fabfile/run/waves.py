@@ -154,7 +154,9 @@ class Waves:
         drain = Step("drain", balancer.drain(
             group.balancer, host.server, group.update.drain_timeout, self.id, plan.hold(group, host, self.facts[host.name]),
             plan.widest(group, plan.widths(group, self.options))))
+        self.waiting("drain", host, "its turn at the balancer")
         with self.turns[group.balancer.host]:
+            self.waiting("drain", host, "sessions to end", group.update.drain_timeout, "drain_timeout")
             outcome = self.balance(group.balancer, host, drain)
         if not outcome.ok and self.options.leads_back:
             # What hangs may hang because of the release that has to go: the gate alone must do. The script has put it back.
@@ -193,6 +195,7 @@ class Waves:
             Step("own", lock.enter(host.app.root, self.id, f"revert {left}" if left else f"reload {release}")),
             Step("tools", node.tools(self.facts[host.name]["path"], host.pm2_home)),
         ]
+        self.waiting("reload", host, "its driver to begin", group.update.healthy_deadline, "healthy_deadline")
         outcome = self.fleet.detached("reload", host.name, before, host.app.root, "driver", run, work)
         if outcome.last("fenced"):
             raise LockLost(
@@ -213,6 +216,7 @@ class Waves:
     def put_back(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
         """Put a host back into rotation, or say that it is out."""
         runs = end.state == "new" or end.was is not None
+        self.waiting("restore", host, "the balancer to call it up", balancer.RESTORE_LIMIT)
         return self.told_back(self.balance(front, host, Step("restore", balancer.restore(front, host.server, self.id, runs))), end)
 
     def mended(self, front: Balancer, host: Host, end: Reloaded) -> Reloaded:
@@ -245,7 +249,9 @@ class Waves:
         if end.state != "new" or not front.url:
             return end
         url, name = self.fleet.url(front, host.app.route)
+        self.waiting("probe", host, "an answer through the balancer", PROBE_LIMIT)
         why = probe.answers(url, name, host.app.header, str(end.now), PROBE_LIMIT)
+        self.fleet.emit("probe", host.name, {"event": "probed", "ok": not why, "why": why})
         if why:
             end.state, end.why = "unseen", why
         return end
@@ -260,6 +266,10 @@ class Waves:
         said = outcome.last("drained", "alone", "crowded", "maintenance", "restored") or {"event": "nothing"}
         self.fleet.emit(step.name, host.name, {"event": step.name, "ok": outcome.ok, "said": said["event"], "seconds": outcome.seconds})
         return outcome
+
+    def waiting(self, phase: str, host: Host, what: str, limit: float | None = None, setting: str = "") -> None:
+        """Tell what this host is waited for from now on, for how many seconds at most, and which setting says so."""
+        self.fleet.emit(phase, host.name, {"event": "waiting", "what": what, "limit": limit, "setting": setting})
 
     def after_failure(self, failed: Mapping[str, Reloaded]) -> None:
         """Take the hosts already done back, as on_failure says, and tell the whole of it."""

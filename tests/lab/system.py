@@ -27,6 +27,7 @@ APT_PACKAGES = {
     "faketime": "faketime",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "tmux": "tmux",
 }
 ALWAYS = ("sshd", "ssh", "ssh-keygen", "haproxy", "git", "node", "npm")
 FOR_NAMESPACES = ("ip", "unshare", "nsenter")
