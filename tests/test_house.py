@@ -21,10 +21,11 @@ FLOORS = (
     ("hosts.yaml", {"inventory", "inventory.values", "inventory.words", "inventory.yamltext", "inventory.kinds", "inventory.keys",
                     "inventory.reading", "inventory.loading", "+"}),
     ("commands", {"commands", "commands.shell", "commands.balancer", "commands.journal", "commands.lock", "commands.node", "commands.pm2",
-                  "commands.releases", "+"}),
+                  "commands.releases", "commands.doctor", "+"}),
     ("who may, and how", {"ownership", "how"}),
     ("what was meant", {"source", "plan"}),
     ("what is", {"drift"}),
+    ("what is wrong", {"checks", "checks.verdict", "checks.reach", "checks.machine", "checks.pm2", "checks.app", "checks.front", "checks.here", "checks.matrix", "+"}),
     ("one connection", {"transport"}),
     ("what faces share", {"report", "report.terminal", "report.telling", "report.summary", "report.stream", "+"}),
     ("the faces", {"report.plain", "report.jsonlines"}),
@@ -38,8 +39,9 @@ FLOORS = (
     ("its echo", {"run.afterwards"}),
     ("its whole way", {"run.runner"}),
     ("a look", {"look", "look.view"}),
+    ("looks of their own", {"look.doctor"}),
     ("the wiring", {"cli"}),
-    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "ops"}),
+    ("the verbs", {"deploy", "build", "migrate", "reload", "rollback", "resume", "doctor", "ops"}),
     ("the door", {""}),
 )
 FLOOR = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms if room != "+"}

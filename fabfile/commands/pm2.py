@@ -11,7 +11,7 @@ from ..inventory.values import Process
 from .shell import Shell, call, cmd, path
 
 RUNTIME = Path(__file__).parent.parent / "runtime"
-INSTALLED = ("gate.cjs", "truth.cjs", "journal.cjs", "driver.cjs", "migrate.cjs", "mask.cjs", "secrets.cjs")
+INSTALLED = ("gate.cjs", "truth.cjs", "journal.cjs", "saved.cjs", "driver.cjs", "migrate.cjs", "mask.cjs", "secrets.cjs")
 
 
 @functools.cache
@@ -29,6 +29,13 @@ def facts(root: str, processes: Iterable[Process]) -> Shell:
     named = [f"{each.name}={each.port}" if each.port else each.name for each in processes]
     order = call("clean_node", cmd("-"), path(root), Shell('"$pm2_dir"'), cmd(*named))
     return Shell(f"{order} {_here(_source('truth.cjs'))}")
+
+
+def piped(program: str, others: Iterable[str], *arguments: Shell) -> Shell:
+    """Run a script of ours that may require others, with nothing installed on the host."""
+    scripts = {name: _source(name) for name in (program, *others)}
+    order = call("clean_node", cmd("-e", _source("loader.cjs"), "--"), *arguments)
+    return Shell(f"{order} {_here(json.dumps({'program': program, 'scripts': scripts}))}")
 
 
 def install(root: str) -> Shell:
