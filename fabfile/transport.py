@@ -476,10 +476,12 @@ def _judge(ssh: Ssh, found: _Resolved) -> _Judge:
 def origins(ssh: Ssh) -> dict[str, tuple[str, str]]:
     """Give what we log in to a host with, each with where it was said: hosts.yaml, ssh config, or nowhere."""
     entry = _config(ssh).entry
-    wanted = (("hostname", None), ("port", ssh.port), ("user", ssh.user), ("identityfile", ssh.key), ("proxyjump", None), ("hostkeyalias", None))
+    wanted: dict[str, object] = {
+        "hostname": None, "port": ssh.port, "user": ssh.user, "identityfile": ssh.key, "proxyjump": None, "hostkeyalias": None,
+    }
     usual = {"hostname": ssh.host, "port": "22", "user": getpass.getuser()}
     found = {}
-    for option, said in wanted:
+    for option, said in wanted.items():
         if said is not None:
             found[option] = (str(said), "hosts.yaml")
         elif option in entry and str(entry[option]) != usual.get(option):

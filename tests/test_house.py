@@ -25,7 +25,7 @@ FLOORS = (
     ("who may, and how", {"ownership", "how"}),
     ("what was meant", {"source", "plan"}),
     ("what is", {"drift"}),
-    ("what is wrong", {"checks", "checks.verdict", "checks.reach", "checks.machine", "checks.pm2", "checks.app", "checks.front", "checks.here", "checks.matrix", "+"}),
+    ("what is wrong", {"checks", "checks.verdict", "checks.reach", "checks.machine", "checks.pm2", "checks.app", "checks.files", "checks.timing", "checks.front", "checks.here", "checks.matrix", "+"}),
     ("one connection", {"transport"}),
     ("what faces share", {"report", "report.terminal", "report.telling", "report.summary", "report.stream", "+"}),
     ("the faces", {"report.plain", "report.jsonlines"}),

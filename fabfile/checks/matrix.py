@@ -17,7 +17,8 @@ def grid(verdicts: Verdicts, width: int) -> list[str]:
     """Draw the matrix within `width` columns; hosts that fare alike share one as soon as all of them don't fit."""
     checks = list(dict.fromkeys(check for found in verdicts.values() for check in found))
     columns = {host: [CELLS[worst(found[check])] if check in found else "" for check in checks] for host, found in verdicts.items()}
-    lines, first = [], max(map(len, checks), default=0)
+    lines: list[str] = []
+    first = max(map(len, checks), default=0)
     if first + sum(2 + max(5, len(host)) for host in columns) > width:
         columns, lines = _alike(columns)
     for some in _chunks(columns, width - first):
@@ -70,7 +71,9 @@ def findings(verdicts: Verdicts, width: int) -> list[str]:
 
 
 def _wrapped(before: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, max(40, width), initial_indent=before.ljust(6), subsequent_indent="      ", break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, max(40, width), initial_indent=before.ljust(6), subsequent_indent="      ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def fixes(where: Sequence[tuple[str, Verdict]]) -> list[str]:
@@ -80,4 +83,7 @@ def fixes(where: Sequence[tuple[str, Verdict]]) -> list[str]:
         host, fix = next(iter(told.items()))
         return [fix.replace(f"--hosts {host}", f"--hosts {','.join(told)}")]
     lines = list(dict.fromkeys(told.values()))
-    return lines[:FIXES] + ([f"and {len(lines) - FIXES} more alike; --format json has each"] if len(lines) > FIXES else [])
+    more = [f"and {len(lines) - FIXES} more alike; --format json has each"] if len(lines) > FIXES else []
+    mended = [host for host, each in where if each.mend]
+    itself = [f"or: fab doctor --hosts {','.join(dict.fromkeys(mended))} --fix"] if mended else []
+    return [*lines[:FIXES], *more, *itself]

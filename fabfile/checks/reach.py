@@ -18,33 +18,34 @@ MEANS = {
 }
 
 
-def ssh(kind: str, text: str, target: Ssh, known_as: str) -> Verdict:
-    """Judge a failed login by its kind (transport.KINDS); `known_as` is the host's name in known_hosts."""
-    return bad(f"{kind}: {text}" if kind != "other" else text, MEANS.get(kind, ""), _fix(kind, target, known_as))
+def ssh(kind: str, text: str, target: Ssh, known_as: str, file: str = "") -> Verdict:
+    """Judge a failed login by its kind (transport.Unreachable); known_hosts has the host as `known_as`."""
+    return bad(f"{kind}: {text}" if kind != "other" else text, MEANS.get(kind, ""), _fix(kind, target, known_as, file))
 
 
-def _fix(kind: str, target: Ssh, known_as: str) -> str:
+def _fix(kind: str, target: Ssh, known_as: str, file: str) -> str:
     try_it = doctor.typed(target, "")
     if kind == "refused":
-        return f"start it on the host's console: sudo systemctl start ssh   or, where it listens elsewhere: {{host: {target.host}, port: N}}  in hosts.yaml"
+        elsewhere = f"or, where it listens at another port: {{host: {target.host}, port: N}}  in hosts.yaml"
+        return f"on the host's own console: sudo systemctl start ssh   {elsewhere}"
     if kind == "timeout":
         return f"{try_it.replace('ssh', 'ssh -v -o ConnectTimeout=5', 1)}   shows where it stops; the address is HostName in ssh config"
     if kind == "name":
         return f"in ~/.ssh/config:  Host {target.host}  HostName ADDRESS   or correct the name in hosts.yaml"
     if kind == "auth":
-        return f"{try_it.replace('ssh', 'ssh-copy-id', 1)}   or name the right one: {{host: {target.host}, user: NAME, key: FILE}}  in hosts.yaml"
+        other = f"or name the right one: {{host: {target.host}, user: NAME, key: FILE}}  in hosts.yaml"
+        return f"{try_it.replace('ssh', 'ssh-copy-id', 1)}   {other}"
     if kind in ("key unknown", "key changed", "key revoked"):
-        return _key(kind, target, known_as)
+        return _key(kind, target, known_as, file)
     return f"{try_it.replace('ssh', 'ssh -v', 1)}   shows more"
 
 
-def _key(kind: str, target: Ssh, known_as: str) -> str:
-    compare = "compare the SHA256 above with what the host says on its own console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub; if they agree:"
+def _key(kind: str, target: Ssh, known_as: str, file: str) -> str:
+    compare = "on the host's own console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub   If that is the SHA256 above:"
     if target.host_key:
         return f"{compare} put its key into host_key: of {target.host} in hosts.yaml"
-    file = ["-f", target.known_hosts] if target.known_hosts else []
-    forget = f"{doctor.words('ssh-keygen', '-R', known_as, *file)} && " if kind == "key changed" else ""
-    take = f"{doctor.typed(target, '')}  once"
-    if target.known_hosts:
-        take = f"add its line to {target.known_hosts}"
-    return f"{compare} {forget}{take}"
+    place = ["-f", file] if file else []
+    forget = f"{doctor.words('ssh-keygen', '-R', known_as, *place)} && " if kind == "key changed" else ""
+    if target.known_hosts and kind != "key changed":
+        return f"{compare} add its line to {target.known_hosts}"
+    return f"{compare} {forget}{doctor.typed(target, '').replace('ssh', 'ssh -o StrictHostKeyChecking=ask', 1)}"

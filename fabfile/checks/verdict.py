@@ -34,9 +34,9 @@ class Known:
     host: Host
     group: Group
     events: Sequence[Mapping[str, Any]] = ()
-    facts: Mapping[str, Any] | None = None       # truth.cjs
-    more: Mapping[str, Any] | None = None        # doctor.cjs
-    offset: float | None = None                  # seconds that the host's clock is ahead of ours
+    facts: Mapping[str, Any] | None = None  # truth.cjs
+    more: Mapping[str, Any] | None = None  # doctor.cjs
+    offset: float | None = None  # seconds that the host's clock is ahead of ours
     rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # server to row of the balancer's `show stat`
 
     def said(self, event: str, **wanted: str) -> Mapping[str, Any] | None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from ..inventory.values import App, Balancer, Ssh
-from .pm2 import piped
+from .pm2 import loader, piped
 from .shell import Shell, call, cmd, path
 
 LIBRARY = r"""
@@ -21,7 +21,8 @@ look_at_room() { # root
     place=$1
     while [ ! -e "$place" ]; do place=$(dirname "$place"); done
     inodes=$(free_inodes "$place")
-    say "{\"event\":\"room\",\"root\":$(json_text "$1"),\"place\":$(json_text "$place"),\"user\":$(json_text "$(id -un)"),\"writable\":$(truly [ -w "$place" ]),\"mb\":$(free_mb "$place"),\"inodes\":${inodes:-null}}"
+    where="\"root\":$(json_text "$1"),\"place\":$(json_text "$place"),\"writable\":$(truly [ -w "$place" ])"
+    say "{\"event\":\"room\",\"user\":$(json_text "$(id -un)"),$where,\"mb\":$(free_mb "$place"),\"inodes\":${inodes:-null}}"
 }
 version_of() { # tool path
     case $1 in
@@ -43,7 +44,9 @@ look_for_tools() { # node_bin pm2_home
         how=found
         [ "$found" != "$(PATH=$plain; command -v $tool)" ] || how=path
         [ -z "$1" ] || [ "$found" != "$1/$tool" ] || how=named
-        say "{\"event\":\"tool\",\"name\":\"$tool\",\"how\":\"$how\",\"path\":$(json_text "$found"),\"version\":$(json_text "$([ -z "$found" ] || version_of $tool "$found")")}"
+        version=
+        [ -z "$found" ] || version=$(version_of $tool "$found")
+        say "{\"event\":\"tool\",\"name\":\"$tool\",\"how\":\"$how\",\"path\":$(json_text "$found"),\"version\":$(json_text "$version")}"
     done
     say "{\"event\":\"sought\",\"in\":$(json_text "$looked")}"
     { printf '%s\n' "$PATH:$plain" | tr ':' '\n'; usual_places; } | while IFS= read -r dir; do
@@ -60,7 +63,8 @@ look_at_startup() { # says what would start PM2 after a reboot: units of systemd
         home=$(sed -n 's/^Environment=.*PM2_HOME=\([^" ]*\).*/\1/p' "$unit" | head -n 1)
         [ "${user:-$me}" = "$me" ] || continue
         on=false
-        for link in "$(dirname "$unit")"/*.wants/"$(basename "$unit")" /etc/systemd/system/*.wants/"$(basename "$unit")" /etc/rc?.d/S*"$(basename "$unit")"; do
+        name=$(basename "$unit")
+        for link in "$(dirname "$unit")"/*.wants/"$name" /etc/systemd/system/*.wants/"$name" /etc/rc?.d/S*"$name"; do
             [ ! -e "$link" ] && [ ! -L "$link" ] || on=true
         done
         say "{\"event\":\"unit\",\"path\":$(json_text "$unit"),\"home\":$(json_text "$home"),\"enabled\":$on}"
@@ -78,14 +82,17 @@ look_at_repo() { # repo; a password in it is not repeated
 look_at_balancer() { # socket backend
     client=
     for client in socat perl python3 ''; do [ -z "$client" ] || ! command -v "$client" >/dev/null || break; done
-    say "{\"event\":\"socket\",\"path\":$(json_text "$1"),\"there\":$(truly [ -S "$1" ]),\"writable\":$(truly [ -w "$1" ]),\"client\":\"$client\",\"user\":$(json_text "$(id -un)")}"
+    may="\"there\":$(truly [ -S "$1" ]),\"writable\":$(truly [ -w "$1" ])"
+    say "{\"event\":\"socket\",\"path\":$(json_text "$1"),$may,\"client\":\"$client\",\"user\":$(json_text "$(id -un)")}"
     [ -S "$1" ] || return 0
     rc=0
     said=$(haproxy "$1" "show stat" 2>&1) || rc=$?
     if [ $rc -ne 0 ]; then say "{\"event\":\"silent\",\"said\":$(json_text "$said")}"; return 0; fi
     # Nothing is called so: this asks for no more than whether we might.
     say "{\"event\":\"admin\",\"said\":$(json_text "$(haproxy "$1" "set server $2/gapless.nobody state ready" 2>&1)")}"
-    printf '%s\n' "$said" | awk -F, -v b="$2" 'NR == 1 || $1 == b' | while IFS= read -r line; do say "{\"event\":\"row\",\"text\":$(json_text "$line")}"; done
+    printf '%s\n' "$said" | awk -F, -v b="$2" 'NR == 1 || $1 == b' | while IFS= read -r line; do
+        say "{\"event\":\"row\",\"text\":$(json_text "$line")}"
+    done
     say "{\"event\":\"backends\",\"names\":$(json_text "$(printf '%s\n' "$said" | awk -F, '$2 == "BACKEND" { print $1 }')")}"
 }
 mend_mode() { # mode root name...; only of what is ours
@@ -136,14 +143,17 @@ def by_node(app: App) -> Shell:
     wanted = {
         "processes": {
             each.name: {
-                "port": each.port, "env_file": each.env_file,
+                "port": each.port,
+                "env_file": each.env_file,
                 "health": each.health and {"path": each.health.path, "timeout_ms": round(each.health.timeout * 1000)},
             }
             for each in app.processes
         },
-        "files": app.shared_files, "dirs": app.shared_dirs,
+        "files": app.shared_files,
+        "dirs": app.shared_dirs,
     }
-    return piped("doctor.cjs", ("truth.cjs", "saved.cjs"), cmd("look"), path(app.root), Shell('"$pm2_dir"'), cmd(json.dumps(wanted)))
+    order = call("clean_node", loader(), cmd("look"), path(app.root), Shell('"$pm2_dir"'), cmd(json.dumps(wanted)))
+    return Shell(f"{order} {piped('doctor.cjs', 'truth.cjs', 'saved.cjs')}")
 
 
 def front(balancer: Balancer) -> Shell:
@@ -173,7 +183,8 @@ def leftovers(root: str) -> Shell:
 
 def save() -> Shell:
     """Save PM2's list for the next boot, as our own reload does."""
-    return piped("doctor.cjs", ("truth.cjs", "saved.cjs"), cmd("save"), Shell('"$pm2_dir"'))
+    order = call("clean_node", loader(), cmd("save"), Shell('"$pm2_dir"'))
+    return Shell(f"{order} {piped('doctor.cjs', 'truth.cjs', 'saved.cjs')}")
 
 
 def typed(ssh: Ssh, command: str) -> str:

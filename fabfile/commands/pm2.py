@@ -19,9 +19,9 @@ def _source(name: str) -> str:
     return (RUNTIME / name).read_text(encoding="utf-8")
 
 
-def _here(text: str) -> str:
+def _here(text: str) -> Shell:
     """Wrap text as a here-document; its end mark can't stand in JavaScript or JSON."""
-    return f"<<'@END@'\n{text.rstrip()}\n@END@"
+    return Shell(f"<<'@END@'\n{text.rstrip()}\n@END@")
 
 
 def facts(root: str, processes: Iterable[Process]) -> Shell:
@@ -31,11 +31,15 @@ def facts(root: str, processes: Iterable[Process]) -> Shell:
     return Shell(f"{order} {_here(_source('truth.cjs'))}")
 
 
-def piped(program: str, others: Iterable[str], *arguments: Shell) -> Shell:
-    """Run a script of ours that may require others, with nothing installed on the host."""
+def loader() -> Shell:
+    """Have node run scripts that come on its stdin, see `piped`; arguments follow."""
+    return cmd("-e", _source("loader.cjs"), "--")
+
+
+def piped(program: str, *others: str) -> Shell:
+    """Put a script of ours on stdin with those that it requires: nothing is installed on the host."""
     scripts = {name: _source(name) for name in (program, *others)}
-    order = call("clean_node", cmd("-e", _source("loader.cjs"), "--"), *arguments)
-    return Shell(f"{order} {_here(json.dumps({'program': program, 'scripts': scripts}))}")
+    return _here(json.dumps({"program": program, "scripts": scripts}))
 
 
 def install(root: str) -> Shell:

@@ -8,12 +8,13 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import requests
 
 from .. import ownership, source
-from ..checks import app, front, here, machine, matrix, pm2, reach
+from ..checks import app, files, front, here, machine, matrix, pm2, reach, timing
 from ..checks.front import Front
 from ..checks.verdict import Known, Verdict, ok, unknown, worst
 from ..commands import doctor, lock
@@ -28,10 +29,31 @@ from .view import Look
 
 HERE = "this machine"
 HOST_CHECKS = {
-    "node": machine.node, "pm2": machine.pm2, "git": machine.git, "repo": machine.repo, "disk": machine.disk, "inodes": machine.inodes, "clock": machine.clock,
-    "rights": machine.rights, "shared": app.shared, "env file": app.env, "leftovers": app.leftovers, "lock": app.lock, "migration": app.migration,
-    "link": app.link, "daemon": pm2.daemon, "owner": pm2.owner, "mode": pm2.mode, "script": pm2.script, "workers": pm2.workers, "port": app.port,
-    "health": app.health, "boot time": pm2.boot, "drain time": pm2.drain, "saved list": pm2.dump, "startup": machine.startup,
+    "node": machine.node,
+    "pm2": machine.pm2,
+    "git": machine.git,
+    "repo": machine.repo,
+    "disk": machine.disk,
+    "inodes": machine.inodes,
+    "clock": machine.clock,
+    "rights": machine.rights,
+    "shared": files.shared,
+    "env file": files.env,
+    "leftovers": files.leftovers,
+    "lock": app.lock,
+    "migration": app.migration,
+    "link": files.link,
+    "daemon": pm2.daemon,
+    "owner": pm2.owner,
+    "mode": pm2.mode,
+    "script": pm2.script,
+    "workers": pm2.workers,
+    "port": app.port,
+    "health": app.health,
+    "boot time": timing.boot,
+    "drain time": timing.drain,
+    "saved list": pm2.dump,
+    "startup": machine.startup,
 }
 FRONT_CHECKS = {"socket": front.socket, "servers": front.servers, "url": front.url}
 
@@ -68,8 +90,16 @@ class Doctor:
         """Ask everybody once, and judge."""
         begun = time.time()
         outcomes = self.look.each("doctor", self._steps)
-        fronts = {self._front_name(group): self._front(group, whole) for group, whole in zip(self.look.targets.groups, self.look.targets.fleet, strict=True) if group.balancer}
-        knowns = {host.name: self._known(host, group, outcomes[host.name], fronts.get(self._front_name(group)), begun) for group in self.look.targets.groups for host in group.hosts}
+        fronts = {
+            self._front_name(group): self._front(group, whole)
+            for group, whole in zip(self.look.targets.groups, self.look.targets.fleet, strict=True)
+            if group.balancer
+        }
+        knowns = {
+            host.name: self._known(host, group, outcomes[host.name], fronts.get(self._front_name(group)), begun)
+            for group in self.look.targets.groups
+            for host in group.hosts
+        }
         neighbours = {name: known.more["addresses"] if known.more else [] for name, known in knowns.items()}
         verdicts: Verdicts = {HERE: self._here()}
         for name, known in knowns.items():
@@ -79,8 +109,13 @@ class Doctor:
     def _steps(self, host: Host) -> list[Step]:
         root = host.app.root
         return [
-            Step("clock", doctor.clock()), Step("room", doctor.room(root)), Step("lock", softly(lock.show(root))), Step("startup", softly(doctor.startup())),
-            Step("tools", softly(doctor.tools(host.node_bin, host.pm2_home))), Step("facts", softly(doctor.by_node(host.app))), Step("repo", doctor.repo(host.app.repo)),
+            Step("clock", doctor.clock()),
+            Step("room", doctor.room(root)),
+            Step("lock", softly(lock.show(root))),
+            Step("startup", softly(doctor.startup())),
+            Step("tools", softly(doctor.tools(host.node_bin, host.pm2_home))),
+            Step("facts", softly(doctor.by_node(host.app))),
+            Step("repo", doctor.repo(host.app.repo)),
         ]
 
     def _hear(self, phase: str, host: str, event: Mapping[str, Any]) -> None:
@@ -89,7 +124,15 @@ class Doctor:
 
     def _known(self, host: Host, group: Group, outcome: Outcome, behind: Front | None, begun: float) -> Known:
         looked = outcome.last("looked") or {}
-        return Known(host, group, outcome.events, looked.get("facts"), looked.get("more"), self._offset(host.name, outcome, begun), behind.servers if behind else {})
+        return Known(
+            host,
+            group,
+            outcome.events,
+            looked.get("facts"),
+            looked.get("more"),
+            self._offset(host.name, outcome, begun),
+            behind.servers if behind else {},
+        )
 
     def _offset(self, name: str, outcome: Outcome, begun: float) -> float | None:
         """Compare clocks at the midpoint of question and answer; what half the way may account for is no offset."""
@@ -111,11 +154,19 @@ class Doctor:
             return Front(whole, balancer)
         outcome = self.fleet.run("doctor", line, [Step("balancer", doctor.front(balancer))])
         route = group.hosts[0].app.route
-        return Front(whole, balancer, outcome.events, self._answer(*self.fleet.url(balancer, route)) if balancer.url else None, front.rows(outcome.events))
+        return Front(
+            whole,
+            balancer,
+            outcome.events,
+            self._answer(*self.fleet.url(balancer, route)) if balancer.url else None,
+            front.rows(outcome.events),
+        )
 
     def _answer(self, url: str, host: str | None) -> tuple[int, str]:
         try:
-            answer = requests.get(url, headers={"Connection": "close", **({"Host": host} if host else {})}, allow_redirects=False, timeout=5, stream=True)
+            answer = requests.get(
+                url, headers={"Connection": "close", **({"Host": host} if host else {})}, allow_redirects=False, timeout=5, stream=True
+            )
         except requests.RequestException as err:
             return 0, type(err).__name__
         with answer:
@@ -132,7 +183,10 @@ class Doctor:
 
     def _ssh(self, line: str) -> Verdict:
         trouble, target = self.fleet.lines[line].trouble, self.fleet.lines[line].ssh
-        return reach.ssh(trouble.kind if trouble else "other", str(trouble or "not reached"), target, known_as(target)[0])
+        name, files = known_as(target)
+        usual = Path("~/.ssh/known_hosts").expanduser()
+        file = next((each for each in files if Path(each).expanduser().is_file() and Path(each).expanduser() != usual), "")
+        return reach.ssh(trouble.kind if trouble else "other", str(trouble or "not reached"), target, name, file)
 
     def _balancer(self, each: Front) -> dict[str, list[Verdict]]:
         line = f"balancer {each.balancer.host}"
@@ -144,9 +198,13 @@ class Doctor:
         every = [line.ssh for line in self.fleet.lines.values()]
         apps = {(host.app.repo, host.app.ref) for host in self.look.targets.hosts}
         return {
-            "hosts.yaml": ok(f"{len(self.look.targets.hosts)} hosts"), "ssh config": here.ssh_config(every),
-            "known_hosts": here.known_hosts((ssh, known_as(ssh)[1]) for ssh in every), "versions": here.versions(), "git": here.git(),
-            "logs": here.state(state_dir()), "ref": [verdict for one in sorted(apps) for verdict in self._source(*one)],
+            "hosts.yaml": ok(f"{len(self.look.targets.hosts)} hosts"),
+            "ssh config": here.ssh_config(every),
+            "known_hosts": here.known_hosts((ssh, known_as(ssh)[1]) for ssh in every),
+            "versions": here.versions(),
+            "git": here.git(),
+            "logs": here.state(state_dir()),
+            "ref": [verdict for one in sorted(apps) for verdict in self._source(*one)],
         }
 
     def _source(self, repo: str, ref: str) -> list[Verdict]:
@@ -163,24 +221,40 @@ class Doctor:
         wanted = {host: mends for host, mends in wanted.items() if mends}
         if not wanted:
             return before
-        owner = {**ownership.here(), "run": new_id(), "verb": "doctor", "who": getpass.getuser(), "from": socket.gethostname(), "at": int(time.time()), "ci": "", "resumes": []}
+        owner = {
+            **ownership.here(),
+            "run": new_id(),
+            "verb": "doctor",
+            "who": getpass.getuser(),
+            "from": socket.gethostname(),
+            "at": int(time.time()),
+            "ci": "",
+            "resumes": [],
+        }
         abandoned = self._abandoned(wanted)
-        outcomes = self.fleet.each("fix", {name: self._mending(self.look.hosts[name], mends, owner, abandoned.get(name, "")) for name, mends in wanted.items()})
+        outcomes = self.fleet.each(
+            "fix", {name: self._mending(self.look.hosts[name], mends, owner, abandoned.get(name, "")) for name, mends in wanted.items()}
+        )
         for name, outcome in outcomes.items():
             if not outcome.ok or outcome.tail:
                 held = outcome.last("held")
-                self.page.say(f"{name}: not mended: {ownership.told({name: held}, name) if held else outcome.last_words}")  # type: ignore[dict-item]
+                self.page.say(f"{name}: not mended: {ownership.told({name: held}, name) if held else outcome.last_words}")
         after = self._round()
         for host, checks in before.items():
             for check, found in checks.items():
-                well = worst(after[host][check]) == "ok"
-                after[host][check] = [replace(each, state="fixed", means="", fix="", mend="") for each in found if each.mend] if well and any(each.mend for each in found) else after[host][check]
+                left = after[host][check]
+                mended = [each for each in found if each.mend and each.mend not in {one.mend for one in left}]
+                if mended:
+                    fixed = [replace(each, state="fixed", means="", fix="", mend="") for each in mended]
+                    after[host][check] = [*(each for each in left if each.state != "ok"), *fixed]
         return after
 
     def _abandoned(self, wanted: Mapping[str, set[str]]) -> dict[str, str]:
         """Name the run whose lock may be dropped: it is dead, and had nothing in hand."""
         held = {name: outcome.last("held") for name, outcome in self.look.owners().items() if name in wanted}
-        return {name: str(ownership.run_of(each)) for name, each in held.items() if each and ownership.gone(each) and ownership.harmless(each)}
+        return {
+            name: str(ownership.run_of(each)) for name, each in held.items() if each and ownership.gone(each) and ownership.harmless(each)
+        }
 
     def _mending(self, host: Host, mends: set[str], owner: Mapping[str, Any], abandoned: str) -> list[Step]:
         root, app_ = host.app.root, host.app
@@ -189,7 +263,12 @@ class Doctor:
         if "gapless mode" in mends:
             steps.append(Step("gapless mode", softly(doctor.mode("700", root, [".gapless"]))))
         if "env mode" in mends:
-            steps.append(Step("env mode", softly(doctor.mode("600", root, [place for file in envs for place in (f"shared/{file}", f"current/{file}")]))))
+            steps.append(
+                Step(
+                    "env mode",
+                    softly(doctor.mode("600", root, [place for file in envs for place in (f"shared/{file}", f"current/{file}")])),
+                )
+            )
         if "shared dirs" in mends:
             steps.append(Step("shared dirs", softly(doctor.dirs(root, app_.shared_dirs))))
         if "leftovers" in mends:
@@ -209,8 +288,15 @@ class Doctor:
         for host, found in verdicts.items():
             for check, each in found.items():
                 fix = "\n".join(dict.fromkeys(one.fix for one in each if one.fix))
-                self.page.tell("check", host=host, check=check, state=worst(each), words="; ".join(one.words for one in each),
-                               means=" ".join(dict.fromkeys(one.means for one in each if one.means)), fix=fix)
+                self.page.tell(
+                    "check",
+                    host=host,
+                    check=check,
+                    state=worst(each),
+                    words="; ".join(one.words for one in each),
+                    means=" ".join(dict.fromkeys(one.means for one in each if one.means)),
+                    fix=fix,
+                )
         hosts = {name: found for name, found in verdicts.items() if name in self.look.hosts}
         for name, found in verdicts.items():
             if name not in hosts:
@@ -220,13 +306,11 @@ class Doctor:
 
     def _shown(self, verdicts: Verdicts) -> Verdicts:
         """Leave out what is unknown only because the host can't be reached: that is said once."""
-        return {
-            host: {check: [one for one in each if not (one.state == "unknown" and worst(found["ssh"]) == "bad")] for check, each in found.items()}
-            if "ssh" in found else found
-            for host, found in verdicts.items()
-        }
+        return {host: {"ssh": found["ssh"]} if worst(found.get("ssh", ())) == "bad" else found for host, found in verdicts.items()}
 
     def _tell_origins(self) -> None:
-        rows = [[name, what, value, where] for name, line in self.fleet.lines.items() for what, (value, where) in origins(line.ssh).items()]
+        rows = [
+            [name, what, value, where] for name, line in self.fleet.lines.items() for what, (value, where) in origins(line.ssh).items()
+        ]
         self.page.table("ssh", ["host", "setting", "value", "from"], rows)
         self.page.say("\n")
