@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-FLEET = ("test_deploy.py", "test_recovery.py", "test_interrupt.py", "test_preflight.py", "test_secrets.py")
+FLEET = ("test_deploy.py", "test_recovery.py", "test_interrupt.py", "test_preflight.py", "test_secrets.py", "test_doctor.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:

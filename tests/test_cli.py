@@ -17,7 +17,7 @@ import pytest
 HOME = Path(__file__).parent.parent
 PROGRAMS = {"fab": "fabric", "inv": "invoke"}
 WRITING = ("deploy", "build", "migrate", "reload", "rolling", "rollback", "unlock")
-LOOKING = ("status", "lock")
+LOOKING = ("status", "lock", "doctor")
 
 HOSTS = """\
 app:

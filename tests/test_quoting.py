@@ -87,7 +87,7 @@ def test_names_and_marks_are_quoted_too(name, word, mark, tmp_path_factory):
 #   5. nobody talks the type checker out of it: no cast, no `type: ignore`, no other name for what is watched here.
 # mypy does the rest: Step.command, Line.run's text and call()'s arguments are of type Shell, which no plain str is.
 
-QUOTED = {"cmd", "call", "path", "_here", "loader", "piped"}
+QUOTED = {"cmd", "call", "path", "_here"}
 WATCHED = {"Shell", "Step", "script", "cmd", "call", "path", "softly"}
 ONLY = {"fabric": "transport.py", "paramiko": "transport.py", "subprocess": "source.py", "shlex": "commands/shell.py"}
 RUNS = {

@@ -147,7 +147,7 @@ def mode(known: Known) -> list[Verdict]:
     return found or ok(", ".join(dict.fromkeys(process.exec_mode for process in known.host.app.processes)))
 
 
-def script(known: Known) -> list[Verdict]:
+def started(known: Known) -> list[Verdict]:
     if known.facts is None or known.more is None:
         return unknown("was not read")
     wrappers = {each["id"]: each["wrapper"] for each in known.more["workers"]}

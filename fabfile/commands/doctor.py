@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..inventory.values import App, Balancer, Ssh
-from .pm2 import loader, piped
+from .pm2 import _here, _source
 from .shell import Shell, call, cmd, path
 
 LIBRARY = r"""
@@ -138,9 +139,9 @@ def repo(url: str) -> Shell:
     return call("look_at_repo", cmd(url))
 
 
-def by_node(app: App) -> Shell:
-    """Report what node can see: event `looked`, with `facts` (the truth) and `more`. Tools must have been looked for."""
-    wanted = {
+def wanted(app: App) -> dict[str, Any]:
+    """Name what of an app is looked at on a host: ports, health routes, env files, what is shared."""
+    return {
         "processes": {
             each.name: {
                 "port": each.port,
@@ -152,8 +153,18 @@ def by_node(app: App) -> Shell:
         "files": app.shared_files,
         "dirs": app.shared_dirs,
     }
-    order = call("clean_node", loader(), cmd("look"), path(app.root), Shell('"$pm2_dir"'), cmd(json.dumps(wanted)))
-    return Shell(f"{order} {piped('doctor.cjs', 'truth.cjs', 'saved.cjs')}")
+
+
+def by_node(root: str, wanted: Mapping[str, object]) -> Shell:
+    """Report what node can see: event `looked`, with `facts` (the truth) and `more`. Tools must have been looked for."""
+    node = cmd("-e", _source("loader.cjs"), "--")
+    order = call("clean_node", node, cmd("look"), path(root), Shell('"$pm2_dir"'), cmd(json.dumps(dict(wanted))))
+    return Shell(f"{order} {_here(json.dumps(_program()))}")
+
+
+def _program() -> dict[str, object]:
+    """Put doctor.cjs on node's stdin with what it requires: nothing is installed for a look."""
+    return {"program": "doctor.cjs", "scripts": {name: _source(name) for name in ("doctor.cjs", "truth.cjs", "saved.cjs")}}
 
 
 def front(balancer: Balancer) -> Shell:
@@ -183,8 +194,8 @@ def leftovers(root: str) -> Shell:
 
 def save() -> Shell:
     """Save PM2's list for the next boot, as our own reload does."""
-    order = call("clean_node", loader(), cmd("save"), Shell('"$pm2_dir"'))
-    return Shell(f"{order} {piped('doctor.cjs', 'truth.cjs', 'saved.cjs')}")
+    order = call("clean_node", cmd("-e", _source("loader.cjs"), "--", "save"), Shell('"$pm2_dir"'))
+    return Shell(f"{order} {_here(json.dumps(_program()))}")
 
 
 def typed(ssh: Ssh, command: str) -> str:

@@ -19,9 +19,9 @@ def _source(name: str) -> str:
     return (RUNTIME / name).read_text(encoding="utf-8")
 
 
-def _here(text: str) -> Shell:
+def _here(text: str) -> str:
     """Wrap text as a here-document; its end mark can't stand in JavaScript or JSON."""
-    return Shell(f"<<'@END@'\n{text.rstrip()}\n@END@")
+    return f"<<'@END@'\n{text.rstrip()}\n@END@"
 
 
 def facts(root: str, processes: Iterable[Process]) -> Shell:
@@ -29,17 +29,6 @@ def facts(root: str, processes: Iterable[Process]) -> Shell:
     named = [f"{each.name}={each.port}" if each.port else each.name for each in processes]
     order = call("clean_node", cmd("-"), path(root), Shell('"$pm2_dir"'), cmd(*named))
     return Shell(f"{order} {_here(_source('truth.cjs'))}")
-
-
-def loader() -> Shell:
-    """Have node run scripts that come on its stdin, see `piped`; arguments follow."""
-    return cmd("-e", _source("loader.cjs"), "--")
-
-
-def piped(program: str, *others: str) -> Shell:
-    """Put a script of ours on stdin with those that it requires: nothing is installed on the host."""
-    scripts = {name: _source(name) for name in (program, *others)}
-    return _here(json.dumps({"program": program, "scripts": scripts}))
 
 
 def install(root: str) -> Shell:

@@ -46,7 +46,7 @@ HOST_CHECKS = {
     "daemon": pm2.daemon,
     "owner": pm2.owner,
     "mode": pm2.mode,
-    "script": pm2.script,
+    "script": pm2.started,
     "workers": pm2.workers,
     "port": app.port,
     "health": app.health,
@@ -114,7 +114,7 @@ class Doctor:
             Step("lock", softly(lock.show(root))),
             Step("startup", softly(doctor.startup())),
             Step("tools", softly(doctor.tools(host.node_bin, host.pm2_home))),
-            Step("facts", softly(doctor.by_node(host.app))),
+            Step("facts", softly(doctor.by_node(root, doctor.wanted(host.app)))),
             Step("repo", doctor.repo(host.app.repo)),
         ]
 
