@@ -2,12 +2,13 @@
 
 from invoke import Collection
 
-from . import build, deploy, env, hands, init, logs, migrate, ops, picture, reload, resume, rollback, touch
+from . import build, deploy, doctor, env, hands, init, logs, migrate, ops, picture, reload, resume, rollback, touch
 from .folded import Folded
 
 # No default task: a bare `fab` must print help, not deploy.
 namespace = Collection(
     deploy.deploy, build.build, migrate.migrate, reload.reload, reload.rolling, rollback.rollback, resume.resume, resume.abort,
+    doctor.doctor,
     *ops.verbs,
     *logs.verbs,
     *touch.verbs,

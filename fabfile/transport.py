@@ -8,6 +8,7 @@ else is printed is kept as a bounded tail. Facts about Fabric and Paramiko that 
 from __future__ import annotations
 
 import codecs
+import getpass
 import json
 import logging
 import os
@@ -40,6 +41,7 @@ TAIL_LINES = 40
 CHANNELS = 8              # at once on one connection; sshd's MaxSessions is 10
 HEARTBEAT = b"\n"         # on the stdin of a script that runs
 LINE_LIMIT = 65_536       # characters kept of a line without end
+KEY_TROUBLE = {"REVOKED": "key revoked", "CHANGED": "key changed"}  # words of knownhosts.fault, and the kind that they tell
 KNOWN_HOSTS = {           # ssh config's options, and what they are where they are not set
     "userknownhostsfile": "~/.ssh/known_hosts ~/.ssh/known_hosts2",
     "globalknownhostsfile": "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2",
@@ -53,7 +55,11 @@ _handshakes = threading.BoundedSemaphore(HANDSHAKES)
 
 
 class Unreachable(Exception):
-    """Tell why a host can't be worked on: the text says refused, timed out, name, key and login apart."""
+    """Tell why a host can't be worked on; `kind` says refused, timeout, name, auth, jump and the kinds of host key trouble apart."""
+
+    def __init__(self, text: str, kind: str = "other") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 @dataclass
@@ -90,12 +96,21 @@ class Line:
         self.timeout = timeout
         self.gateways = gateways or Gateways()
         self.connection: fabric.Connection | None = None
+        self.trouble: Unreachable | None = None  # why the last try to open it failed
         self._channels = threading.BoundedSemaphore(CHANNELS)
         self._running: list[paramiko.Channel] = []
         self._opening = threading.RLock()  # a heartbeat must not take the one session that MaxSessions may allow
 
     def open(self) -> None:
         """Connect and log in, three tries; raise Unreachable."""
+        self.trouble = None
+        try:
+            self._open()
+        except Unreachable as err:
+            self.trouble = err
+            raise
+
+    def _open(self) -> None:
         asked = time.monotonic()
         for attempt in (1, 2, 3):
             try:
@@ -106,7 +121,7 @@ class Line:
                 raise
             except Exception as err:
                 if not _crowded(err) or attempt == 3:
-                    raise Unreachable(_why(err, self.ssh, self.timeout)) from err
+                    raise _unreachable(err, self.ssh, self.timeout) from err
                 time.sleep(attempt * random.uniform(0.3, 0.8))  # noqa: S311 (jitter)
 
     def address(self) -> str:
@@ -227,7 +242,7 @@ class Gateways:
 
     def __init__(self) -> None:
         self._open: dict[Route, fabric.Connection] = {}
-        self._failed: dict[Route, tuple[float, str]] = {}  # when the last try ended, and why
+        self._failed: dict[Route, tuple[float, Unreachable]] = {}  # when the last try ended, and why
         self._lock = threading.RLock()  # the first of the jump hosts may lie behind one itself
 
     def get(self, jumps: str, ssh: Ssh, timeout: float, asked: float) -> fabric.Connection:
@@ -252,15 +267,15 @@ class Gateways:
         return connection if connection and connection.transport and connection.transport.is_active() else None
 
     def _jump(self, key: Route, ssh: Ssh, timeout: float, asked: float, through: fabric.Connection | None) -> fabric.Connection:
-        ended, why = self._failed.get(key, (0.0, ""))
-        if ended > asked:
-            raise Unreachable(why)
+        if key in self._failed and self._failed[key][0] > asked:
+            why = self._failed[key][1]
+            raise Unreachable(str(why), why.kind)
         try:
             connection = _connect(ssh, self, timeout, asked, through)
         except Exception as err:
-            why = str(err) if isinstance(err, Unreachable) else f"jump host {_why(err, ssh, timeout)}"
+            why = err if isinstance(err, Unreachable) else _unreachable(err, ssh, timeout, "jump host ")
             self._failed[key] = time.monotonic(), why
-            raise Unreachable(why) from err
+            raise why from err
         connection.transport.channel_timeout = timeout  # an hour by itself
         return connection
 
@@ -415,6 +430,8 @@ def _pulse() -> paramiko.Message:
 class _Untrusted(paramiko.SSHException):
     """Tell why a host is not the one that was meant."""
 
+    kind = "other"
+
 
 class _Judge(paramiko.MissingHostKeyPolicy):
     """Judge every key by itself: Paramiko's own way knows no pattern, no alias, no revoked key and one key a type."""
@@ -428,7 +445,9 @@ class _Judge(paramiko.MissingHostKeyPolicy):
         """Hang up on a key that is not the known one; Paramiko asks before it logs in."""
         if wrong := knownhosts.fault(_where(self.ssh), self.known, knownhosts.Key(key.get_name(), key.asbytes())):
             client.close()
-            raise _Untrusted(f"{wrong} {self._advice()}")
+            trouble = _Untrusted(f"{wrong} {self._advice()}")
+            trouble.kind = next((kind for word, kind in KEY_TROUBLE.items() if word in wrong), "key unknown")
+            raise trouble
 
     def _advice(self) -> str:
         if self.ssh.host_key or self.ssh.known_hosts:
@@ -437,17 +456,44 @@ class _Judge(paramiko.MissingHostKeyPolicy):
         return f"Compare it with the host's own. If it is right: {again}ssh {self.ssh.host} once, or host_key: in hosts.yaml."
 
 
+def known_as(ssh: Ssh) -> tuple[str, list[str]]:
+    """Give the name under which known_hosts has a host, and the files in which it is looked up."""
+    found = _config(ssh)
+    name = found.entry.get("hostkeyalias") or knownhosts.spelled(*_address(ssh))
+    if ssh.known_hosts:
+        return name, [ssh.known_hosts]
+    return name, [file for option, usual in KNOWN_HOSTS.items() for file in _listed(found.entry.get(option, usual))]
+
+
 def _judge(ssh: Ssh, found: _Resolved) -> _Judge:
     """Gather what is known of a host: the pinned key, else the named file, else what ssh itself reads."""
-    name = found.entry.get("hostkeyalias") or knownhosts.spelled(*_address(ssh))
+    name, files = known_as(ssh)
     if ssh.host_key:
         return _Judge(ssh, name, [knownhosts.Entry(knownhosts.key(ssh.host_key), "host_key: in hosts.yaml")])
-    if ssh.known_hosts:
-        return _Judge(ssh, name, knownhosts.entries([ssh.known_hosts], name))
-    if found.entry.get("revokedhostkeys", "none") != "none":
+    if not ssh.known_hosts and found.entry.get("revokedhostkeys", "none") != "none":
         raise _Untrusted(f"{_where(ssh)}: ssh config names RevokedHostKeys, which is not read here; use @revoked lines in known_hosts.")
-    files = [file for option, usual in KNOWN_HOSTS.items() for file in _listed(found.entry.get(option, usual))]
     return _Judge(ssh, name, knownhosts.entries(files, name))
+
+
+def origins(ssh: Ssh) -> dict[str, tuple[str, str]]:
+    """Give what we log in to a host with, each with where it was said: hosts.yaml, ssh config, or nowhere."""
+    entry = _config(ssh).entry
+    wanted: dict[str, object] = {
+        "hostname": None, "port": ssh.port, "user": ssh.user, "identityfile": ssh.key, "proxyjump": None, "hostkeyalias": None,
+    }
+    usual = {"hostname": ssh.host, "port": "22", "user": getpass.getuser()}
+    found = {}
+    for option, said in wanted.items():
+        if said is not None:
+            found[option] = (str(said), "hosts.yaml")
+        elif option in entry and str(entry[option]) != usual.get(option):
+            value = entry[option]
+            found[option] = (" ".join(value) if isinstance(value, list) else str(value), ssh.ssh_config or "ssh config")
+        elif option in usual:
+            found[option] = (usual[option], "as usual")
+    where = "hosts.yaml" if ssh.host_key or ssh.known_hosts else "ssh config" if "userknownhostsfile" in entry else "as usual"
+    found["known_hosts"] = ("host_key" if ssh.host_key else " ".join(known_as(ssh)[1]), where)
+    return found
 
 
 def _listed(files: str) -> list[str]:
@@ -462,24 +508,29 @@ def _where(ssh: Ssh) -> str:
     return f"{host}:{port}"
 
 
-def _why(err: Exception, ssh: Ssh, timeout: float) -> str:
+def _unreachable(err: Exception, ssh: Ssh, timeout: float, before: str = "") -> Unreachable:
     """Say in a sentence or two why we could not log in, and what to do."""
     if isinstance(err, paramiko.ssh_exception.NoValidConnectionsError):
         err = next(iter(err.errors.values()))
-    entry = _config(ssh).entry
+    kind, text = _why(err, ssh, timeout)
+    return Unreachable(f"{before}{text}", kind)
+
+
+def _why(err: Exception, ssh: Ssh, timeout: float) -> tuple[str, str]:
+    """Give the kind of a failure, and words for it."""
     where = _where(ssh)
     text = str(err)
     if isinstance(err, _Untrusted):
-        return text
+        return err.kind, text
     if isinstance(err, paramiko.AuthenticationException) and "timeout" not in text:
-        return f"{where} refused our login ({text.rstrip('.')}). Try: ssh {ssh.host}; set user: or key: in hosts.yaml."
+        return "auth", f"{where} refused our login ({text.rstrip('.')}). Try: ssh {ssh.host}; set user: or key: in hosts.yaml."
     if isinstance(err, socket.gaierror):
-        return f"no such name: {entry.get('hostname', ssh.host)}."
+        return "name", f"no such name: {_config(ssh).hostname}."
     if isinstance(err, paramiko.ChannelException):
-        return f"the jump host can't reach {where}: {err.text}."
+        return "jump", f"the jump host can't reach {where}: {err.text}."
     if isinstance(err, ConnectionRefusedError):
-        return f"connection refused at {where}: is sshd running there?"
+        return "refused", f"connection refused at {where}: is sshd running there?"
     late = isinstance(err, TimeoutError) or isinstance(err.__context__, TimeoutError)
     if late or re.search("[Tt]imeout|timed out|No existing session", text):
-        return f"no answer from {where} within {timeout:.0f} s."
-    return f"{where}: {text or type(err).__name__}"
+        return "timeout", f"no answer from {where} within {timeout:.0f} s."
+    return "other", f"{where}: {text or type(err).__name__}"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 FLEET = ("test_deploy.py", "test_recovery.py", "test_interrupt.py", "test_preflight.py", "test_secrets.py", "test_hooks.py", "test_begin.py",
-         "test_foresight.py", "test_status.py", "test_logs.py", "test_hands.py", "test_watched.py")
+         "test_foresight.py", "test_status.py", "test_logs.py", "test_hands.py", "test_watched.py", "test_doctor.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,7 +17,7 @@ import pytest
 HOME = Path(__file__).parent.parent
 PROGRAMS = {"fab": "fabric", "inv": "invoke"}
 WRITING = ("deploy", "build", "migrate", "reload", "rolling", "rollback", "unlock", "scale")
-LOOKING = ("status", "health", "releases", "history", "diff", "lock", "logs", "monit", "ssh", "env", "drain", "restore")
+LOOKING = ("status", "health", "releases", "history", "diff", "lock", "logs", "monit", "ssh", "env", "drain", "restore", "doctor")
 
 HOSTS = """\
 app:

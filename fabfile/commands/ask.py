@@ -16,19 +16,19 @@ MONIT = ("monit.cjs", "truth.cjs")
 def logs(root: str, wanted: Mapping[str, object]) -> Shell:
     """Report the app's own words as events `entries`, and `told` when all that there was is told; logs.cjs says what `wanted` holds."""
     order = call("clean_node", cmd("-e", source("loader.cjs")), path(root), Shell('"$pm2_dir"'), cmd(json.dumps(dict(wanted))))
-    return Shell(f"{order} {here(json.dumps(_program(LOGS)))}")
+    return Shell(f"{order} {here(json.dumps(program(LOGS)))}")
 
 
 def execute(root: str, wanted: Mapping[str, object]) -> Shell:
     """Run a person's command as the login's own environment has it; events `output` as it comes, and `ended`."""
     order = call("node", cmd("-e", source("loader.cjs")), path(root), Shell('"$pm2_dir"'), cmd(json.dumps(dict(wanted))))
-    return Shell(f"{order} {here(json.dumps(_program(EXECUTE)))}")
+    return Shell(f"{order} {here(json.dumps(program(EXECUTE)))}")
 
 
 def monit(root: str, wanted: Mapping[str, object]) -> Shell:
     """Report what the workers use and do, as an event `sample`, once or again and again."""
     order = call("clean_node", cmd("-e", source("loader.cjs")), path(root), Shell('"$pm2_dir"'), cmd(json.dumps(dict(wanted))))
-    return Shell(f"{order} {here(json.dumps(_program(MONIT)))}")
+    return Shell(f"{order} {here(json.dumps(program(MONIT)))}")
 
 
 def login(root: str) -> Shell:
@@ -37,7 +37,7 @@ def login(root: str) -> Shell:
     return cmd("exec", "sh", "-c", there)
 
 
-def _program(scripts: Iterable[str]) -> dict[str, object]:
+def program(scripts: Iterable[str]) -> dict[str, object]:
     """Give what loader.cjs reads: the program, which is the first, and what it requires."""
     names = list(scripts)
     return {"program": names[0], "scripts": {name: source(name) for name in names}}

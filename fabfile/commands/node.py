@@ -33,7 +33,7 @@ usual_places() { # the newest version of each manager first
     for dir in .volta/bin .asdf/shims .local/share/mise/shims n/bin .npm-global/bin .local/bin bin; do printf '%s\n' "$HOME/$dir"; done
     printf '%s\n' /usr/local/bin /opt/node/bin /opt/homebrew/bin
 }
-use_tools() { # node_bin pm2_home
+find_tools() { # node_bin pm2_home; puts them into PATH, wherever they are
     [ -z "${2:-}" ] || export PM2_HOME="$2"
     [ -z "$1" ] || PATH=$1:$PATH
     looked=$PATH
@@ -44,14 +44,20 @@ use_tools() { # node_bin pm2_home
     done
     has_tools || look_in_usual_places
     export PATH
+}
+find_pm2() { # the directory of its module, from the command
+    pm2_dir=$(dirname "$(dirname "$(readlink -f "$(command -v pm2)")")")
+    [ -f "$pm2_dir/lib/API.js" ] || pm2_dir=$(npm root -g)/pm2
+    [ -f "$pm2_dir/lib/API.js" ]
+}
+use_tools() { # node_bin pm2_home
+    find_tools "$@"
     looked="$looked, in the PATH of an interactive ${SHELL:-/bin/sh}, and where nvm, fnm, volta, asdf, mise, n and npm put programs"
     for tool in node pm2 git; do
         command -v $tool >/dev/null || fail "no $tool on this host; looked in $looked" \
             "Install it, or name the directory of node and pm2: node_bin: in hosts.yaml"
     done
-    pm2_dir=$(dirname "$(dirname "$(readlink -f "$(command -v pm2)")")")
-    [ -f "$pm2_dir/lib/API.js" ] || pm2_dir=$(npm root -g)/pm2
-    [ -f "$pm2_dir/lib/API.js" ] || fail "pm2 is $(command -v pm2), but its module was not found; looked in $pm2_dir"
+    find_pm2 || fail "pm2 is $(command -v pm2), but its module was not found; looked in $pm2_dir"
 }
 clean_node() { # script argument...
     # PM2's daemon passes its own environment on to every worker, so it must be born with next to nothing.

@@ -11,7 +11,10 @@ const fs = require('fs');
 const os = require('os');
 const path = require('path');
 const journal = require('./journal.cjs');
+const saved = require('./saved.cjs');
 const truth = require('./truth.cjs');
+
+const { replaceFile } = saved;
 
 const TICK_MS = 50;
 const LIST_MS = 500; // PM2 is asked less often than our own files: each answer carries every app's environment
@@ -38,17 +41,6 @@ function flip(root, release) {
   truth.attempt(() => fs.unlinkSync(aside));
   fs.symlinkSync(path.join('releases', release), aside);
   fs.renameSync(aside, link);
-}
-
-/** Replace a file in one step; what a full disk left of the new one goes. */
-function replaceFile(file, text) {
-  try {
-    fs.writeFileSync(`${file}.next`, text, { mode: 0o600 });
-    fs.renameSync(`${file}.next`, file);
-  } catch (err) {
-    truth.attempt(() => fs.unlinkSync(`${file}.next`));
-    throw err;
-  }
 }
 
 const settingsFile = (root) => path.join(truth.runDir(root), 'reload.json');
@@ -568,22 +560,8 @@ async function keep(host) {
   await saveList(host);
 }
 
-/**
- * Save PM2's list as `pm2 save` does, but by rename and readable by nobody else: it holds environments. PM2's own way deletes
- * the list when the disk is full, and never answers. Failing to is told; it undoes nothing.
- */
-async function saveList(host) {
-  const file = path.join(truth.daemon().home, 'dump.pm2');
-  try {
-    const all = await truth.rpc(host.pm2, 'getMonitorData', {});
-    const envs = all.map((item) => item.pm2_env).filter((env) => !env.pmx_module);
-    const kept = envs.map(({ instances: _, pm_id: __, prev_restart_delay: ___, ...env }) => env);
-    truth.attempt(() => replaceFile(`${file}.bak`, fs.readFileSync(file)));
-    if (kept.length) replaceFile(file, JSON.stringify(kept, null, 2));
-  } catch (err) {
-    host.journal.write('note', { text: `pm2 save: ${err.message}` });
-  }
-}
+/** Save PM2's list for the next boot. Failing to is told; it undoes nothing. */
+const saveList = (host) => saved.saveList(host.pm2).catch((err) => host.journal.write('note', { text: `pm2 save: ${err.message}` }));
 
 /** Leave only what a respawn needs: the pinned env where going back had to pin one. */
 function untellGates(host) {

@@ -1,0 +1,87 @@
+"""What one check says of one host, and what it may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..commands import doctor
+from ..inventory.values import Group, Host
+
+STATES = ("ok", "fixed", "unknown", "warn", "bad")  # the last one is the worst
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    Say how a check ended: `words` what is so, `means` what follows, `fix` what to type or to write.
+
+    bad: it would stop a deploy or lose requests. `mend` names the mending that `--fix` may do by itself.
+    """
+
+    state: str
+    words: str
+    means: str = ""
+    fix: str = ""
+    mend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Hold what was read of one host; what could not be read is None."""
+
+    host: Host
+    group: Group
+    events: Sequence[Mapping[str, Any]] = ()
+    facts: Mapping[str, Any] | None = None  # truth.cjs
+    more: Mapping[str, Any] | None = None  # doctor.cjs
+    offset: float | None = None  # seconds that the host's clock is ahead of ours
+    rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # server to row of the balancer's `show stat`
+
+    def said(self, event: str, **wanted: str) -> Mapping[str, Any] | None:
+        """Give the first event of this kind."""
+        return next((each for each in self.all(event) if all(each[key] == value for key, value in wanted.items())), None)
+
+    def all(self, event: str) -> list[Mapping[str, Any]]:
+        return [each for each in self.events if each["event"] == event]
+
+    def there(self, command: str) -> str:
+        """Spell out how to run a command on this host."""
+        return doctor.typed(self.host.ssh, command)
+
+    def fab(self, verb: str) -> str:
+        return f"fab {verb} --hosts {self.host.name}"
+
+    def yaml(self, text: str) -> str:
+        """Spell out this host's entry in hosts.yaml with something added."""
+        return f"{{host: {self.host.ssh.host}, {text}}}  in hosts.yaml"
+
+    @property
+    def root(self) -> str:
+        return str(self.facts["root"]) if self.facts else self.host.app.root
+
+    @property
+    def deployed(self) -> bool:
+        """Say whether anything of ours was ever switched on there."""
+        return bool(self.facts) and self.facts["current"]["state"] != "absent"  # type: ignore[index]
+
+
+def worst(verdicts: Iterable[Verdict]) -> str:
+    return max((each.state for each in verdicts), key=STATES.index, default="ok")
+
+
+def ok(words: str) -> list[Verdict]:
+    return [Verdict("ok", words)]
+
+
+def bad(words: str, means: str, fix: str, mend: str = "") -> Verdict:
+    return Verdict("bad", words, means, fix, mend)
+
+
+def warn(words: str, means: str, fix: str, mend: str = "") -> Verdict:
+    return Verdict("warn", words, means, fix, mend)
+
+
+def unknown(words: str) -> list[Verdict]:
+    return [Verdict("unknown", words)]
