@@ -71,6 +71,7 @@ def test_a_run_in_hand_is_shown_with_its_phase_and_what_it_has_drained(site: Sit
 def test_health_names_who_is_not(site: Site) -> None:
     good = site.fab("health")
     assert (good.code, good.out.count("worker "), good.out.count("port 3000")) == (0, 6, 3), good.out
+    assert f"{BALANCER}  balancer   200" in good.out
     pid = Walk(site, 0).pids("lab2")[0]
     site.lab.run("lab2", f"kill -STOP {pid}")
     try:
@@ -78,7 +79,6 @@ def test_health_names_who_is_not(site: Site) -> None:
     finally:
         site.lab.run("lab2", f"kill -CONT {pid}")
     assert (bad.code, "not healthy: lab2 (worker " in bad.out, bad.seconds < 15) == (5, True, True), bad.out
-    assert f"{BALANCER}  balancer  200" in bad.out
 
 
 def test_releases_and_diff_read_what_is_there_and_write_nothing(site: Site) -> None:
