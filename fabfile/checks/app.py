@@ -13,8 +13,8 @@ SLOW = 0.5  # of the health route's own limit
 
 
 def health(known: Known) -> list[Verdict]:
-    if known.facts is None or known.more is None:
-        return unknown("was not asked")
+    if known.facts is None or known.more is None or known.facts["trouble"]:
+        return unknown("PM2 did not answer, so nobody knows whom to ask")
     if not known.more["health"]:
         wanted = any(process.health for process in known.host.app.processes)
         return ok("nothing runs that could be asked" if wanted else "hosts.yaml names no route")

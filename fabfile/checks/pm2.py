@@ -122,8 +122,8 @@ def owner(known: Known) -> list[Verdict]:
 
 
 def mode(known: Known) -> list[Verdict]:
-    if known.facts is None:
-        return unknown("was not read")
+    if known.facts is None or known.facts["trouble"]:
+        return unknown("PM2 did not answer")
     found = []
     for process in known.host.app.processes:
         real = {item["mode"] for item in known.facts["processes"] if item["name"] == process.name}
@@ -148,8 +148,8 @@ def mode(known: Known) -> list[Verdict]:
 
 
 def started(known: Known) -> list[Verdict]:
-    if known.facts is None or known.more is None:
-        return unknown("was not read")
+    if known.facts is None or known.more is None or known.facts["trouble"]:
+        return unknown("PM2 did not answer")
     wrappers = {each["id"]: each["wrapper"] for each in known.more["workers"]}
     interpreters = {each["id"]: each["interpreter"] for each in known.more["workers"]}
     first = {item["name"]: item for item in reversed(known.facts["processes"])}
@@ -193,11 +193,9 @@ def _script(known: Known, item: Mapping[str, Any], wrapper: str | None, interpre
 
 
 def workers(known: Known) -> list[Verdict]:
-    if known.facts is None:
-        return unknown("was not read")
-    facts, found = known.facts, []
-    if facts["trouble"]:
+    if known.facts is None or known.facts["trouble"]:
         return unknown("PM2 did not answer")
+    facts, found = known.facts, []
     again = known.fab("reload")
     for item in facts["processes"]:
         if item["status"] != "online" or (item["gated"] and item["state"] not in ("open", None)):
@@ -270,4 +268,4 @@ def dump(known: Known) -> list[Verdict]:
                 "dump mode" if is_["mine"] else "",
             )
         )
-    return found or ok(f"{file} has {', '.join(sorted(known.facts['saved']))}" if is_ else "nothing is deployed yet")
+    return found or ok(f"{file} has {', '.join(sorted(set(known.facts['saved'])))}" if is_ else "nothing is deployed yet")

@@ -238,7 +238,9 @@ class Doctor:
         for name, outcome in outcomes.items():
             if not outcome.ok or outcome.tail:
                 held = outcome.last("held")
-                self.page.say(f"{name}: not mended: {ownership.told({name: held}, name) if held else outcome.last_words}")
+                why = ownership.told({name: held}, name) if held else f"{name}: {outcome.last_words}"
+                self.page.say(f"not mended: {why}")
+                self.page.tell("not_mended", host=name, words=why)
         after = self._round()
         for host, checks in before.items():
             for check, found in checks.items():
