@@ -83,9 +83,16 @@ def test_nothing_is_said_of_a_good_host():
     assert {name: worst(check(known())) for name, check in HOST_CHECKS.items()} == dict.fromkeys(HOST_CHECKS, "ok")
 
 
+def test_a_daemon_is_not_to_be_killed_for_want_of_its_module():
+    def change(events: Any, facts: Any, more: Any) -> None:
+        events["tool pm2"].update(path="", version="")
+        facts.update(trouble="The argument 'id' must be a non-empty string")
+    assert worst(HOST_CHECKS["daemon"](known(change))) == "unknown"
+
+
 def test_nothing_is_claimed_of_what_was_not_read():
     nothing = Known(HOST, GROUP)
-    assert {name: worst(check(nothing)) for name, check in HOST_CHECKS.items() if name not in ("mode",)} == dict.fromkeys(set(HOST_CHECKS) - {"mode"}, "unknown")
+    assert {name: worst(check(nothing)) for name, check in HOST_CHECKS.items()} == dict.fromkeys(HOST_CHECKS, "unknown")
 
 
 Change = Callable[[dict[str, Any], dict[str, Any], dict[str, Any]], object]
@@ -286,7 +293,7 @@ ADDRESSES = {"web1": ["192.0.2.1"], "web2": ["192.0.2.2"]}
     ({"web1": {**ROW, "addr": "203.0.113.9:3000"}}, "ok", "in rotation", ""),  # behind NAT nobody knows
     ({"web1": {**ROW, "status": "DOWN", "check_status": "L7STS"}}, "bad", "DOWN L7STS", "fab status"),
     ({"web1": {**ROW, "status": "MAINT"}}, "warn", "MAINT", "set server api/web1 state ready"),
-    ({}, "unknown", "not read", ""),
+    ({}, "unknown", "could not be read", ""),
 ])
 def test_a_hosts_server_is_compared_with_the_host(rows, state, words, fix):
     found, = front.server(known(rows=rows), ADDRESSES)
@@ -353,6 +360,11 @@ def test_the_matrix_stays_within_the_width(count, width):
     lines = matrix.grid(fleet(count, "web0.example.com"), width)
     assert all(len(line) <= width or line.startswith("web1.example.com +") for line in lines)
     assert any("BAD" in line for line in lines)
+
+
+def test_what_could_not_be_read_is_told_in_a_line():
+    lost = {name: {check: [Verdict("unknown", "could not be read")] for check in ("link", "port")} for name in ("web1", "web2")}
+    assert matrix.findings(lost, 80) == ["", "?     web1, web2: link, port: could not be read"]
 
 
 def test_hosts_that_fare_alike_share_a_column_and_a_finding():

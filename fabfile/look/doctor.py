@@ -16,7 +16,7 @@ import requests
 from .. import ownership, source
 from ..checks import app, files, front, here, machine, matrix, pm2, reach, timing
 from ..checks.front import Front
-from ..checks.verdict import Known, Verdict, ok, unknown, worst
+from ..checks.verdict import Known, Verdict, ok, unread, worst
 from ..commands import doctor, lock
 from ..commands.shell import Step, softly
 from ..errors import PreflightFailed, UsageError
@@ -176,7 +176,7 @@ class Doctor:
 
     def _host(self, name: str, known: Known, neighbours: Mapping[str, list[str]]) -> dict[str, list[Verdict]]:
         if name in self.look.unreachable:
-            return {"ssh": [self._ssh(name)], **{check: unknown("can't be reached") for check in (*HOST_CHECKS, "balancer")}}
+            return {"ssh": [self._ssh(name)], **{check: unread() for check in (*HOST_CHECKS, "balancer")}}
         found = {"ssh": ok(f"{known.host.ssh.user or ''}{'@' if known.host.ssh.user else ''}{self.fleet.lines[name].address()}")}
         found |= {check: judge(known) for check, judge in HOST_CHECKS.items()}
         return {**found, "balancer": front.server(known, neighbours)}
@@ -191,7 +191,7 @@ class Doctor:
     def _balancer(self, each: Front) -> dict[str, list[Verdict]]:
         line = f"balancer {each.balancer.host}"
         if line in self.look.unreachable:
-            return {"ssh": [self._ssh(line)], **{check: unknown("can't be reached") for check in FRONT_CHECKS}}
+            return {"ssh": [self._ssh(line)], **{check: unread() for check in FRONT_CHECKS}}
         return {"ssh": ok(self.fleet.lines[line].address()), **{check: judge(each) for check, judge in FRONT_CHECKS.items()}}
 
     def _here(self) -> dict[str, list[Verdict]]:
