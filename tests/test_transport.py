@@ -15,6 +15,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from fabfile.commands.shell import Shell, Step, cmd, script
 from fabfile.errors import PreflightFailed, UsageError
 from fabfile.fleet import Fleet
 from fabfile.inventory.values import Ssh
-from fabfile.transport import Gateways, Line, Outcome, Unreachable
+from fabfile.transport import Gateways, Line, Outcome, Unreachable, origins
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = pytest.mark.skipif(not SSHD, reason="sshd is not installed")
@@ -542,6 +543,35 @@ def test_a_mute_listener_is_given_up_on_in_time(ground):
     assert told.startswith("no answer from 127.0.0.1:")
     assert told.endswith("within 1 s.")
     assert time.monotonic() - begun < 3
+
+
+def kind(ssh: Ssh, timeout: float = 10) -> str:
+    line = Line("web1", ssh, None, timeout)
+    with pytest.raises(Unreachable) as caught:
+        line.open()
+    assert line.trouble is caught.value
+    return caught.value.kind
+
+
+def test_each_way_to_fail_has_its_kind(ground):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        assert kind(ground.ssh(port), 1) == "timeout"
+    assert kind(ground.ssh(port)) == "refused"
+    assert kind(Ssh("no-such-host.invalid")) == "name"
+    assert kind(ground.ssh(known=ground.known())) == "key unknown"
+    assert kind(ground.ssh(known=ground.known((ground.sshd.port, ground.stranger)))) == "key changed"
+    assert kind(ground.ssh(known=ground.known(), host_key=ground.stranger)) == "key changed"
+    keygen(ground.place / "kind-stranger")
+    assert kind(replace(ground.ssh(), key=str(ground.place / "kind-stranger"))) == "auth"
+
+
+def test_the_origin_of_each_setting_is_told(ground):
+    config = ground.config("Host web1\n  HostName 127.0.0.1\n  User sam\n")
+    told = origins(Ssh("web1", port=2222, ssh_config=config))
+    assert told["port"] == ("2222", "hosts.yaml")
+    assert told["user"] == ("sam", config)
+    assert told["hostname"] == ("127.0.0.1", config)
 
 
 def test_a_crowded_sshd_is_asked_again(ground, opened):

@@ -7,14 +7,14 @@ from typing import Any
 
 from .. import ownership
 from ..commands import doctor
-from .verdict import Known, Verdict, bad, ok, unknown, warn
+from .verdict import Known, Verdict, bad, ok, unread, warn
 
 SLOW = 0.5  # of the health route's own limit
 
 
 def health(known: Known) -> list[Verdict]:
-    if known.facts is None or known.more is None:
-        return unknown("was not asked")
+    if known.facts is None or known.more is None or known.facts["trouble"]:
+        return unread()
     if not known.more["health"]:
         wanted = any(process.health for process in known.host.app.processes)
         return ok("nothing runs that could be asked" if wanted else "hosts.yaml names no route")
@@ -91,7 +91,7 @@ def _log(known: Known, name: str) -> str:
 
 def port(known: Known) -> list[Verdict]:
     if known.facts is None or known.more is None:
-        return unknown("was not looked at")
+        return unread()
     found = []
     for each in known.more["ports"]:
         holder = each["holder"]
@@ -118,7 +118,7 @@ def kill(known: Known, holder: Mapping[str, Any]) -> str:
 
 def migration(known: Known) -> list[Verdict]:
     if known.facts is None:
-        return unknown("was not read")
+        return unread()
     lost = [each for each in known.facts["migrations"] if each["outcome"] == "unknown"]
     if not lost:
         return ok("none is unfinished")
@@ -139,7 +139,7 @@ def migration(known: Known) -> list[Verdict]:
 def lock(known: Known) -> list[Verdict]:
     held = known.said("held")
     if held is None:
-        return ok("free") if known.said("free") else unknown("was not read")
+        return ok("free") if known.said("free") else unread()
     name, run = known.host.name, ownership.run_of(held)
     if run is None:
         return [

@@ -8,12 +8,12 @@ from typing import Any
 from .. import ownership
 from ..commands import doctor
 from ..inventory.values import Process
-from .verdict import Known, Verdict, bad, ok, unknown, warn
+from .verdict import Known, Verdict, bad, ok, unread, warn
 
 
 def link(known: Known) -> list[Verdict]:
     if known.facts is None:
-        return unknown("was not read")
+        return unread()
     state, release = known.facts["current"]["state"], known.facts["current"]["release"]
     place = f"{known.root}/current"
     if state == "ok":
@@ -55,7 +55,7 @@ def _relink(known: Known) -> str:
 
 def shared(known: Known) -> list[Verdict]:
     if known.more is None:
-        return unknown("was not looked at")
+        return unread()
     found = [verdict for each in known.more["shared"] for verdict in _shared(known, each)]
     return found or ok(", ".join(each["name"] for each in known.more["shared"]) or "hosts.yaml names none")
 
@@ -112,7 +112,7 @@ def _shared(known: Known, each: Mapping[str, Any]) -> list[Verdict]:
 
 def env(known: Known) -> list[Verdict]:
     if known.more is None:
-        return unknown("was not looked at")
+        return unread()
     found = [verdict for each in known.more["envs"] for verdict in _env(known, each)]
     return list(dict.fromkeys(found)) or ok(
         ", ".join(dict.fromkeys(f"{each['path']}: {each['count']} variables" for each in known.more["envs"] if each["is"])) or "none"
@@ -176,7 +176,7 @@ def _heard(known: Known, process: Process) -> set[int]:
 
 def leftovers(known: Known) -> list[Verdict]:
     if known.more is None:
-        return unknown("was not looked at")
+        return unread()
     held = known.said("held")
     found = known.more["leftovers"]
     if not found or (held and not ownership.gone(held)):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..commands import doctor
 from ..inventory.values import Balancer, Group
-from .verdict import Known, Verdict, bad, ok, unknown, warn
+from .verdict import Known, Verdict, bad, ok, unknown, unread, warn
 
 Row = Mapping[str, str]  # of `show stat`, by the names in its first line
 
@@ -52,7 +52,7 @@ def rows(events: Iterable[Mapping[str, Any]]) -> dict[str, Row]:
 def socket(front: Front) -> list[Verdict]:
     said, where, there = front.said("socket"), front.balancer.socket, front.there
     if said is None:
-        return unknown("was not looked at")
+        return unread()
     means = "No host can be drained: a deploy fails closed."
     if not said["there"]:
         return [
@@ -89,7 +89,7 @@ def servers(front: Front) -> list[Verdict]:
     """Compare the backend as a whole with the group as a whole."""
     names = front.said("backends")
     if names is None:
-        return unknown("was not read")
+        return unread()
     backend = front.balancer.backend
     if backend not in names["names"].split():
         close = difflib.get_close_matches(backend, names["names"].split(), n=1) or names["names"].split()[:1]
@@ -136,7 +136,7 @@ def url(front: Front) -> list[Verdict]:
     if front.balancer.url is None:
         return unknown("hosts.yaml names no url: of the balancer, so no run can count requests there")
     if front.answer is None:
-        return unknown("was not asked")
+        return unread()
     status, why = front.answer
     if status == 200:
         return ok(f"{front.balancer.url} answers 200")
@@ -171,7 +171,7 @@ def server(known: Known, neighbours: Mapping[str, Sequence[str]]) -> list[Verdic
     if front is None:
         return ok("no balancer in front")
     if not known.rows:
-        return unknown("the balancer was not read")
+        return unread()
     row = known.rows.get(known.host.server)
     mine = set(neighbours.get(known.host.name, ()))
     if row is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..commands import doctor
 from ..plan import NODE_AT_LEAST
-from .verdict import Known, Verdict, bad, ok, unknown, warn
+from .verdict import Known, Verdict, bad, ok, unread, warn
 
 LEAST_INODES = 20_000  # as claim asks for
 CLOCK = 5.0  # seconds
@@ -18,7 +18,7 @@ WANTED_NODE = ".".join(map(str, NODE_AT_LEAST))
 def node(known: Known) -> list[Verdict]:
     tool = known.said("tool", name="node")
     if tool is None:
-        return unknown("was not looked for")
+        return unread()
     others = {each["path"]: each["version"] for each in known.all("node") if each["version"]}
     fit = sorted(
         (path for path, version in others.items() if _version(version) >= NODE_AT_LEAST), key=lambda path: _version(others[path])
@@ -80,7 +80,7 @@ def _version(text: str) -> tuple[int, ...]:
 def pm2(known: Known) -> list[Verdict]:
     tool = known.said("tool", name="pm2")
     if tool is None:
-        return unknown("was not looked for")
+        return unread()
     at = known.said("tool", name="node") or {}
     npm = f"{at['path'].rpartition('/')[0]}/npm" if at.get("path") else "npm"
     if not tool["path"]:
@@ -99,7 +99,7 @@ def pm2(known: Known) -> list[Verdict]:
 def git(known: Known) -> list[Verdict]:
     tool = known.said("tool", name="git")
     if tool is None:
-        return unknown("was not looked for")
+        return unread()
     if not tool["path"]:
         return [bad("no git on this host", "A release is fetched by the host itself.", known.there("sudo apt-get install -y git"))]
     return ok(f"{tool['version']} ({tool['path']})")
@@ -109,7 +109,7 @@ def repo(known: Known) -> list[Verdict]:
     said = known.said("repo")
     url = re.sub("://[^/@ ]*@", "://", known.host.app.repo)
     if said is None:
-        return unknown("was not asked")
+        return unread()
     if said["code"] == 0:
         return ok(f"{url} answers")
     kind, means, fix = _refusal(known, said["said"], said["code"])
@@ -165,7 +165,7 @@ def _refusal(known: Known, said: str, code: int) -> tuple[str, str, str]:
 def disk(known: Known) -> list[Verdict]:
     room = known.said("room")
     if room is None:
-        return unknown("was not looked at")
+        return unread()
     least = known.host.app.min_free_mb
     words = f"{room['mb']} MB free at {room['place']}; a release wants {least} MB (min_free_mb)"
     look = known.there(f"du -xsm {doctor.word(room['place'])}/* /var/log ~/.pm2/logs | sort -n | tail")
@@ -183,7 +183,7 @@ def disk(known: Known) -> list[Verdict]:
 def inodes(known: Known) -> list[Verdict]:
     room = known.said("room")
     if room is None:
-        return unknown("was not looked at")
+        return unread()
     if room["inodes"] is None:
         return ok("not counted by this file system")
     words = f"{room['inodes']} inodes free at {room['place']}; node_modules wants {LEAST_INODES}"
@@ -195,7 +195,7 @@ def inodes(known: Known) -> list[Verdict]:
 
 def clock(known: Known) -> list[Verdict]:
     if known.offset is None:
-        return unknown("was not read")
+        return unread()
     words = f"{abs(known.offset):.1f} s {'ahead of' if known.offset > 0 else 'behind'} this machine"
     if abs(known.offset) <= CLOCK:
         return ok(f"within {CLOCK:.0f} s of this machine")
@@ -211,7 +211,7 @@ def clock(known: Known) -> list[Verdict]:
 def rights(known: Known) -> list[Verdict]:
     room = known.said("room")
     if room is None:
-        return unknown("was not looked at")
+        return unread()
     who = room["user"]
     if known.more and known.more["readonly"]:
         return [
@@ -290,7 +290,7 @@ def _foreign(known: Known, who: str) -> list[Verdict]:
 def startup(known: Known) -> list[Verdict]:
     said = known.said("startup")
     if said is None:
-        return unknown("was not looked at")
+        return unread()
     units = known.all("unit")
     home = known.facts["daemon"]["home"] if known.facts else ""
     mine = [each for each in units if not each["home"] or not home or each["home"].rstrip("/") == home.rstrip("/")]

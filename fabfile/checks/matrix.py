@@ -57,16 +57,26 @@ def _chunks(columns: Mapping[str, list[str]], room: int) -> Iterable[dict[str, l
 def findings(verdicts: Verdicts, width: int) -> list[str]:
     """List what is not well, the worst first: where, what, what it means, and what to type."""
     shared: dict[tuple[str, str, str, str], list[tuple[str, Verdict]]] = {}
+    unread: dict[str, dict[str, list[str]]] = {}
     for host, found in verdicts.items():
         for check, each in ((check, one) for check, some in found.items() for one in some if one.state != "ok"):
+            if each.state == "unknown":
+                unread.setdefault(each.words, {}).setdefault(host, []).append(check)
+                continue
             shared.setdefault((each.state, check, each.words, each.means), []).append((host, each))
-    lines = []
+    lines: list[str] = []
     for (state, check, words, means), where in sorted(shared.items(), key=lambda item: -STATES.index(item[0][0])):
         hosts = ", ".join(dict.fromkeys(host for host, _ in where))
         lines += ["", *_wrapped(f"{CELLS[state]}  ", f"{hosts}: {check}: {words}", width)]
         lines += _wrapped("      ", means, width) if means else []
         # Never wrapped: it is meant to be copied.
         lines += [f"  {'fix:' if number == 0 else '':4} {fix}" for number, fix in enumerate(fixes(where))]
+    for words, places in unread.items():
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for host, checks in places.items():
+            alike.setdefault(tuple(checks), []).append(host)
+        for some, hosts_ in alike.items():
+            lines += ["", *_wrapped("?  ", f"{', '.join(hosts_)}: {', '.join(some)}: {words}", width)]
     return lines
 
 

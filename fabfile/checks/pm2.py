@@ -9,13 +9,16 @@ from .. import drift
 from ..commands import doctor
 from ..plan import NODE_AT_LEAST
 from .machine import WANTED_NODE, _version
-from .verdict import Known, Verdict, bad, ok, unknown, warn
+from .verdict import Known, Verdict, bad, ok, unread, warn
 
 
 def daemon(known: Known) -> list[Verdict]:
     if known.facts is None or known.more is None:
-        return unknown("was not asked")
+        return unread()
     god = known.facts["daemon"]
+    tool = known.said("tool", name="pm2")
+    if god["pid"] and not (tool and tool["version"]):
+        return unread()  # without PM2's module nobody can ask it; `pm2` says so
     if known.facts["trouble"]:
         return [_wedged(known, god)]
     if not god["pid"]:
@@ -47,11 +50,11 @@ def _wedged(known: Known, god: Mapping[str, Any]) -> Verdict:
             "It restarts nothing and answers nobody; in cluster mode no request comes through.",
             known.there(f"kill -CONT {god['pid']}"),
         )
-    return bad(
-        str(known.facts["trouble"]),
-        "Nothing can be reloaded there.",
-        f"{known.there('kill -9 ' + str(god['pid']))}   ends its workers too, then: {known.fab('reload')}",
-    )
+    fix = _pm2(known, "ping")
+    if "no answer within" in known.facts["trouble"]:
+        kill = known.there(f"kill -9 {god['pid']}")
+        fix = f"with the host drained, for it ends its workers too: {kill}   then: {known.fab('reload')}"
+    return bad(str(known.facts["trouble"]), "Nothing can be reloaded there.", fix)
 
 
 def _old_node(known: Known) -> list[Verdict]:
@@ -102,7 +105,7 @@ def _pm2(known: Known, *words: str) -> str:
 
 def owner(known: Known) -> list[Verdict]:
     if known.facts is None or known.more is None:
-        return unknown("was not looked at")
+        return unread()
     mine = known.facts["daemon"]["pid"]
     found = []
     for god in known.more["gods"]:
@@ -122,8 +125,8 @@ def owner(known: Known) -> list[Verdict]:
 
 
 def mode(known: Known) -> list[Verdict]:
-    if known.facts is None:
-        return unknown("was not read")
+    if known.facts is None or known.facts["trouble"]:
+        return unread()
     found = []
     for process in known.host.app.processes:
         real = {item["mode"] for item in known.facts["processes"] if item["name"] == process.name}
@@ -148,8 +151,8 @@ def mode(known: Known) -> list[Verdict]:
 
 
 def started(known: Known) -> list[Verdict]:
-    if known.facts is None or known.more is None:
-        return unknown("was not read")
+    if known.facts is None or known.more is None or known.facts["trouble"]:
+        return unread()
     wrappers = {each["id"]: each["wrapper"] for each in known.more["workers"]}
     interpreters = {each["id"]: each["interpreter"] for each in known.more["workers"]}
     first = {item["name"]: item for item in reversed(known.facts["processes"])}
@@ -193,11 +196,9 @@ def _script(known: Known, item: Mapping[str, Any], wrapper: str | None, interpre
 
 
 def workers(known: Known) -> list[Verdict]:
-    if known.facts is None:
-        return unknown("was not read")
+    if known.facts is None or known.facts["trouble"]:
+        return unread()
     facts, found = known.facts, []
-    if facts["trouble"]:
-        return unknown("PM2 did not answer")
     again = known.fab("reload")
     for item in facts["processes"]:
         if item["status"] != "online" or (item["gated"] and item["state"] not in ("open", None)):
@@ -244,7 +245,7 @@ def _errors(known: Known, item: Mapping[str, Any]) -> str:
 
 def dump(known: Known) -> list[Verdict]:
     if known.facts is None or known.more is None:
-        return unknown("was not read")
+        return unread()
     file, is_ = known.more["dump"]["path"], known.more["dump"]["is"]
     running = {item["name"] for item in known.facts["processes"]}
     found = []
@@ -270,4 +271,4 @@ def dump(known: Known) -> list[Verdict]:
                 "dump mode" if is_["mine"] else "",
             )
         )
-    return found or ok(f"{file} has {', '.join(sorted(known.facts['saved']))}" if is_ else "nothing is deployed yet")
+    return found or ok(f"{file} has {', '.join(sorted(set(known.facts['saved'])))}" if is_ else "nothing is deployed yet")

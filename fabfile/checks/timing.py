@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..commands import doctor
-from .verdict import Known, Verdict, bad, ok, unknown, warn
+from .verdict import Known, Verdict, bad, ok, unknown, unread, warn
 
 NEAR = 0.7  # of a deadline
 
@@ -11,7 +11,7 @@ NEAR = 0.7  # of a deadline
 def boot(known: Known) -> list[Verdict]:
     """Compare the deadlines with the longest boot that the newest runs saw on this host."""
     if known.more is None:
-        return unknown("was not read")
+        return unread()
     longest = known.more["boots"]["longest"]
     if not longest:
         return (

@@ -83,5 +83,10 @@ def warn(words: str, means: str, fix: str, mend: str = "") -> Verdict:
     return Verdict("warn", words, means, fix, mend)
 
 
+def unread() -> list[Verdict]:
+    """Say that the facts are missing; another check says why."""
+    return unknown("could not be read")
+
+
 def unknown(words: str) -> list[Verdict]:
     return [Verdict("unknown", words)]

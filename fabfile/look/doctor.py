@@ -16,7 +16,7 @@ import requests
 from .. import ownership, source
 from ..checks import app, files, front, here, machine, matrix, pm2, reach, timing
 from ..checks.front import Front
-from ..checks.verdict import Known, Verdict, ok, unknown, worst
+from ..checks.verdict import Known, Verdict, ok, unread, worst
 from ..commands import doctor, lock
 from ..commands.shell import Step, softly
 from ..errors import PreflightFailed, UsageError
@@ -177,7 +177,7 @@ class Doctor:
 
     def _host(self, name: str, known: Known, neighbours: Mapping[str, list[str]]) -> dict[str, list[Verdict]]:
         if name in self.look.unreachable:
-            return {"ssh": [self._ssh(name)], **{check: unknown("can't be reached") for check in (*HOST_CHECKS, "balancer")}}
+            return {"ssh": [self._ssh(name)], **{check: unread() for check in (*HOST_CHECKS, "balancer")}}
         found = {"ssh": ok(f"{known.host.ssh.user or ''}{'@' if known.host.ssh.user else ''}{self.fleet.lines[name].address()}")}
         found |= {check: judge(known) for check, judge in HOST_CHECKS.items()}
         return {**found, "balancer": front.server(known, neighbours)}
@@ -192,7 +192,7 @@ class Doctor:
     def _balancer(self, each: Front) -> dict[str, list[Verdict]]:
         line = f"balancer {each.balancer.host}"
         if line in self.look.unreachable:
-            return {"ssh": [self._ssh(line)], **{check: unknown("can't be reached") for check in FRONT_CHECKS}}
+            return {"ssh": [self._ssh(line)], **{check: unread() for check in FRONT_CHECKS}}
         return {"ssh": ok(self.fleet.lines[line].address()), **{check: judge(each) for check, judge in FRONT_CHECKS.items()}}
 
     def _here(self) -> dict[str, list[Verdict]]:
@@ -239,7 +239,9 @@ class Doctor:
         for name, outcome in outcomes.items():
             if not outcome.ok or outcome.tail:
                 held = outcome.last("held")
-                self.page.say(f"{name}: not mended: {ownership.told({name: held}, name) if held else outcome.last_words}")
+                why = ownership.told({name: held}, name) if held else f"{name}: {outcome.last_words}"
+                self.page.say(f"not mended: {why}")
+                self.page.tell("not_mended", host=name, words=why)
         after = self._round()
         for host, checks in before.items():
             for check, found in checks.items():
