@@ -22,6 +22,9 @@ demo: venv  ## Deploy, break and save a local fleet under load (about 7 minutes)
 test: venv  ## Run every test, those on the real fleet too.
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
+operate: venv  ## Look at the real fleet, and touch it by hand, in every way there is (about 15 minutes).
+	$(BIN)/python -m pytest tests/lab -m operate
+
 faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 50 minutes).
 	rm -rf .faults
 	MODEL_SEQUENCES=2000 $(BIN)/python -m pytest tests/model/test_model.py
@@ -41,4 +44,4 @@ lab: venv  ## Bring the local fleet up and leave it: fab ... --hosts lab
 lab-down: venv  ## Take it down.
 	$(BIN)/python -m tests.lab down
 
-.PHONY: help venv demo test faults docs check lab lab-down
+.PHONY: help venv demo test operate faults docs check lab lab-down

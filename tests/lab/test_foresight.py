@@ -15,7 +15,7 @@ import pytest
 
 from tests.lab.conftest import Done, Site
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.operate]
 
 LISTING = "find . -xdev -printf '%p %i %T@ %C@ %s %m\\n' | sort"
 LOCK = '{"run": "other-run", "verb": "deploy", "who": "eve", "from": "ci-7", "pid": 1, "at": 1, "ci": ""}'
