@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -42,6 +43,24 @@ def port_held(lab: Lab) -> Iterator[None]:
     lab.run("lab2", "setsid node -e 'require(\"net\").createServer().listen(3000)' old-server.js </dev/null >/dev/null 2>&1 & sleep 1")
     yield
     lab.run("lab2", "kill $(pgrep -f old-server.js)")
+
+
+@contextmanager
+def one_differs(lab: Lab) -> Iterator[None]:
+    """Have a directory on two hosts of three."""
+    for host in ("lab1", "lab3"):
+        lab.run(host, "mkdir ~/shop/shared/uploads")
+    yield
+    for host in ("lab1", "lab3"):
+        lab.run(host, "rmdir ~/shop/shared/uploads")
+
+
+@contextmanager
+def neglected(lab: Lab) -> Iterator[None]:
+    """Lose lab2's env file, and let everybody look into what is ours there."""
+    lab.run("lab2", "cp ~/shop/shared/.env ~/env.was; rm ~/shop/shared/.env; chmod 755 ~/shop/.gapless")
+    yield
+    lab.run("lab2", "mv ~/env.was ~/shop/shared/.env; chmod 600 ~/shop/shared/.env; chmod 700 ~/shop/.gapless")
 
 
 @contextmanager
@@ -85,9 +104,15 @@ class Scene:
 STORY = (
     Scene("fab deploy --ref v1 --hosts lab", "port", 4, port_held),
     Scene("fab deploy --ref v1 --hosts lab"),
+    Scene("fab deploy --ref v2 --hosts lab --plan", "plan"),
     Scene("fab deploy --ref v2 --hosts lab"),
     Scene("fab deploy --ref v3-throws --hosts lab", "throws", 1, loaded),
+    Scene("fab logs --errors --lines 4 --hosts lab1", "logs"),
+    Scene("fab exec --hosts lab --command 'test -e ~/shop/shared/uploads && echo there'", "exec", 1, one_differs),
+    Scene("fab doctor --hosts lab", "doctor", 4, neglected),
     Scene("fab rollback --hosts lab", "rollback"),
+    Scene("fab releases --hosts lab", "releases"),
+    Scene("fab history --hosts lab", "history"),
     Scene("fab status --hosts lab", "status"),
     Scene("fab rollback --hosts lab", "left", 3, killed),
     Scene("fab resume --hosts lab", "resume"),
@@ -108,7 +133,7 @@ def play(lab: Lab) -> dict[str, str]:
     """Type the whole story; return sample name to what stood on the terminal."""
     found = {}
     for scene in STORY:
-        program, *words = scene.typed.split(" ")
+        program, *words = shlex.split(scene.typed)
         with scene.around(lab):
             command = [str(Path(sys.executable).parent / program), *words]
             done = subprocess.run(command, cwd=CHECKOUT, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
