@@ -24,9 +24,7 @@ def node(known: Known) -> list[Verdict]:
         (path for path, version in others.items() if _version(version) >= NODE_AT_LEAST), key=lambda path: _version(others[path])
     )
     paste = known.yaml(f"node_bin: {fit[-1].rpartition('/')[0]}") if fit else ""
-    install = paste or known.there(
-        "curl -o- https://raw.githubusercontent.com/nvm-sh/nvm/master/install.sh | bash && . ~/.nvm/nvm.sh && nvm install 20"
-    )
+    install = paste or f"{known.there('. ~/.nvm/nvm.sh && nvm install 20')}   where there is nvm, else as nodejs.org says"
     if not tool["path"]:
         sought = known.said("sought")
         return [
