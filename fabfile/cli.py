@@ -146,6 +146,13 @@ def widths(text: str) -> tuple[str, ...]:
     return found
 
 
+def number(flag: str, text: str) -> int:
+    """Read a flag that is a number; Invoke's own reading ends in a traceback."""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise UsageError(f"{flag} {text}: give a number")
+    return int(text)
+
+
 @contextmanager
 def look(c: Any, seen: Seen, first: Callable[[Targets], None] = lambda chosen: None) -> Iterator[Look | None]:
     """Open the fleet to look at it; takes no lock. What can be wrong with what was typed is found by `first`, before."""
@@ -157,7 +164,7 @@ def look(c: Any, seen: Seen, first: Callable[[Targets], None] = lambda chosen: N
     from .report.page import Page
 
     page = Page(seen.format)
-    with _tells_interrupt(), page.ended():
+    with page.ended(), _tells_interrupt():
         chosen = targets(named)
         first(chosen)
         view = Look(chosen, page)

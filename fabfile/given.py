@@ -90,7 +90,10 @@ def _values(names: tuple[str, ...], from_env: bool) -> dict[str, str]:
             raise UsageError(f"{', '.join(missing)}: not in this environment (--from-env)")
         return {name: _value(os.environ[name], name) for name in names}
     if names and sys.stdin.isatty():
-        return {name: _value(getpass.getpass(f"{name}: "), name) for name in names}
+        try:
+            return {name: _value(getpass.getpass(f"{name}: "), name) for name in names}
+        except EOFError:
+            raise UsageError("no value was typed; nothing was sent to any host") from None
     if len(names) > 1:
         raise UsageError("stdin holds one value; give several by --from-env, or a whole file by --file")
     return {name: _value(_stdin(), name) for name in names}

@@ -27,7 +27,8 @@ def scale(c: Any, how: How, instances: str = "", process: str = "") -> None:
         if rollout:
             rollout.reload(rollout.existing(""))
             text = cli.unlike_yaml(rollout)
-    cli.say(how, text)
+    if text:
+        cli.say(how, text)
 
 
 @cli.looks(reason=REASON, yes=cli.HELP["yes"], allow_downtime="take out the last one in rotation, too")

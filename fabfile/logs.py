@@ -14,7 +14,7 @@ from .how import Seen
     errors="only stderr, crashes and lines that look like errors",
     release="only what this release wrote", grep="only lines that match a regular expression",
 )
-def logs(c: Any, seen: Seen, follow: bool = False, f: bool = False, lines: int = 0, since: str = "", errors: bool = False,
+def logs(c: Any, seen: Seen, follow: bool = False, f: bool = False, lines: str = "0", since: str = "", errors: bool = False,
          release: str = "", grep: str = "") -> None:
     """
     Show the app's own logs, all hosts merged by time.
@@ -24,7 +24,7 @@ def logs(c: Any, seen: Seen, follow: bool = False, f: bool = False, lines: int =
     """
     from .look.logs import Logs, wanted
 
-    asked = wanted(lines, since, errors, release, grep, follow or f)
+    asked = wanted(cli.number("--lines", lines), since, errors, release, grep, follow or f)
     with cli.look(c, seen) as look:
         if look:
             Logs(look, asked).show()
@@ -41,10 +41,9 @@ def monit(c: Any, seen: Seen, once: bool = False) -> None:
     with cli.look(c, seen) as look:
         if look:
             from .look.monit import Monit
-            from .report import terminal
 
             view = Monit(look)
-            if once or look.page.json or not terminal.is_terminal():
+            if once or not look.page.repaints:
                 view.once()
             else:
                 view.live()

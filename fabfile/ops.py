@@ -43,13 +43,14 @@ def releases(c: Any, seen: Seen) -> None:
 
 
 @cli.looks(lines="how many runs to show, the newest ones")
-def history(c: Any, seen: Seen, lines: int = 20) -> None:
+def history(c: Any, seen: Seen, lines: str = "20") -> None:
     """Show who did what here, and how it ended."""
     from .look import history as looked
 
-    with cli.look(c, seen, lambda chosen: looked.check(lines)) as look:
+    count = cli.number("--lines", lines)
+    with cli.look(c, seen, lambda chosen: looked.check(count)) as look:
         if look:
-            looked.show(look, lines)
+            looked.show(look, count)
 
 
 @cli.looks(ref=cli.REF, to="a release that is built on the hosts, instead of a ref")

@@ -43,7 +43,7 @@ class Options:
     @property
     def leads_back(self) -> bool:
         """Say whether this is a way back already: what fails on it has nothing to go back to."""
-        return self.verb in ("rollback", "abort")
+        return bool({self.verb, self.aim} & {"rollback", "abort"})
 
 
 def scaled(targets: Targets, options: Options) -> Targets:

@@ -13,7 +13,7 @@ from .how import Seen
     timeout="end it on a host after this: 30s, 5m", policy="fail when any host fails, when all do, or none",
     stream="print lines as they come instead of grouping answers", yes=cli.HELP["yes"],
 )
-def execute(c: Any, seen: Seen, command: str = "", limit: int = 10, timeout: str = "60s", policy: str = "any", stream: bool = False,
+def execute(c: Any, seen: Seen, command: str = "", limit: str = "10", timeout: str = "60s", policy: str = "any", stream: bool = False,
             yes: bool = False) -> None:
     """
     Run a command on every host; same answers are grouped.
@@ -23,7 +23,7 @@ def execute(c: Any, seen: Seen, command: str = "", limit: int = 10, timeout: str
     """
     from .look.execute import Execution, order
 
-    given = order(command, timeout, limit, policy, stream)
+    given = order(command, timeout, cli.number("--limit", limit), policy, stream)
     with cli.look(c, seen, first=lambda chosen: cli.confirm(chosen, seen, yes)) as look:
         if look:
             Execution(look, given).carry_out()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.server
 import json
 import threading
@@ -20,7 +21,7 @@ from fabfile.report.summary import Ended
 from fabfile.run import afterwards, metrics, notify
 
 SUMMARY = {
-    "run": "20261124-090000-abcdef", "verb": "deploy", "selector": "prod", "ci": "https://ci.example.com/7", "exit": 1, "outcome": "failed",
+    "run": "20261124-090000-abcdef", "verb": "deploy", "aim": "deploy", "selector": "prod", "ci": "https://ci.example.com/7", "exit": 1, "outcome": "failed",
     "release": "0003-f808291", "commit": "f808291" + "0" * 33, "message": "lab1 failed in reload: <health> & 500\nmore", "hosts": {}, "log": "x",
     "requests": {"sent": 420, "lost": 0, "longest_gap": 0.27, "proven": True}, "seconds": 26.4,
 }
@@ -32,7 +33,7 @@ class Ear:
     def __init__(self) -> None:
         ear = self
         self.heard: list[tuple[str, dict[str, str], Any]] = []
-        self.status, self.delay = 200, 0.0
+        self.status, self.delay, self.body = 200, 0.0, b'{"id": 77}'
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -42,7 +43,7 @@ class Ear:
                 self.send_response(ear.status)
                 self.send_header("Content-Type", "application/json")
                 self.end_headers()
-                self.wfile.write(b'{"id": 77}')
+                self.wfile.write(ear.body)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -92,10 +93,19 @@ def test_github_gets_a_deployment_and_its_end(ear, monkeypatch, tmp_path, code, 
     assert len(status["description"]) <= 140
 
 
-def test_a_run_about_no_commit_is_no_deployment(ear, monkeypatch):
+@pytest.mark.parametrize("verb, aim, posts", [
+    ("deploy", "deploy", 2), ("resume", "deploy", 2), ("build", "build", 0), ("abort", "deploy", 0), ("rollback", "rollback", 0), ("resume", "build", 0),
+])
+def test_only_what_was_deployed_is_a_deployment(ear, monkeypatch, verb, aim, posts):
     monkeypatch.setenv("GITHUB_API_URL", ear.url)
     monkeypatch.setenv("TOKEN", "t")
-    assert (notify.notify(ended(Notice("github", repo="a/b", token="env:TOKEN"), commit="")), ear.heard) == ("", [])
+    assert notify.notify(ended(Notice("github", repo="a/b", token="env:TOKEN"), verb=verb, aim=aim)) == ""
+    assert len(ear.heard) == posts
+
+
+def test_an_answer_without_a_body_will_do(ear):
+    ear.body = b""
+    assert notify.notify(ended(Notice("webhook", url=ear.url))) == ""
 
 
 def test_a_command_reads_the_summary_where_hosts_yaml_is(tmp_path):
@@ -178,6 +188,27 @@ def test_what_was_not_measured_is_no_zero(tmp_path):
     path = tmp_path / "gapless.prom"
     metrics.metrics(ended(figures=Metrics(str(path)), requests=None, seconds=None))
     assert not [name for name, _ in series(path) if "lost" in name or "duration" in name]
+
+
+def test_a_run_without_figures_leaves_those_of_others(tmp_path):
+    path = tmp_path / "gapless.prom"
+    requests = {**SUMMARY["requests"], "lost": 3}  # type: ignore[dict-item]
+    metrics.metrics(ended(figures=Metrics(str(path)), requests=requests))
+    metrics.metrics(ended(figures=Metrics(str(path)), requests=None, seconds=None, verb="reload"))
+    metrics.metrics(ended(figures=Metrics(str(path)), requests=None, seconds=None))
+    found = series(path)
+    assert found["gapless_requests_lost_total", "deploy"] == 3
+    assert ("gapless_run_requests_lost", "deploy") not in found
+    assert found["gapless_runs_total", "deploy"] == 2
+
+
+def test_who_sits_on_the_file_holds_nobody_up(tmp_path):
+    path = tmp_path / "gapless.prom"
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        begun = time.monotonic()
+        assert metrics.metrics(ended(figures=Metrics(str(path)))).startswith(f"note: metrics to {path}: ")
+    assert time.monotonic() - begun < 5
 
 
 def test_a_collector_gets_what_the_standards_own_decoder_reads(ear):

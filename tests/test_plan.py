@@ -362,3 +362,10 @@ def test_what_hosts_yaml_says_otherwise_is_told_once_for_all_hosts():
 def test_a_scale_goes_back_to_the_workers_that_were_there():
     found = plan.as_found(targets(API, JOBS).hosts[0], {"processes": [{"name": "api"}] * 3})
     assert {each.name: each.instances for each in found.app.processes} == {"api": 3, "jobs": 1}
+
+
+@pytest.mark.parametrize("verb, aim, back", [
+    ("rollback", "", True), ("abort", "deploy", True), ("resume", "rollback", True), ("resume", "abort", True), ("resume", "deploy", False), ("deploy", "", False),
+])
+def test_what_takes_up_a_way_back_is_one(verb, aim, back):
+    assert plan.Options(verb, aim=aim).leads_back is back

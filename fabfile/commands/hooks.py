@@ -8,16 +8,24 @@ from collections.abc import Iterable, Mapping
 from .shell import Shell, call, cmd, here, path
 
 LIBRARY = r"""
+within() { # seconds command; 124 where it was ended for being late
+    if command -v timeout >/dev/null; then timeout -k 5 "$1" sh -c "$2"; return; fi
+    exec 4<&0 # what is put into the background loses its stdin
+    sh -c "$2" <&4 &
+    hook_pid=$!
+    ( sleep "$1"; kill -KILL $hook_pid ) >/dev/null 2>&1 &
+    clock=$! rc=0
+    wait $hook_pid || rc=$?
+    kill $clock 2>/dev/null || rc=124
+    return $rc
+}
 run_hook() { # root run seconds command env-file...; stdin is the hook's
     log=$1/.gapless/runs/$2/hooks.log
     mkdir -p -m 700 "$1/.gapless/runs" "$1/.gapless/runs/$2"
     (umask 077; : >>"$log")
     cd "$1"
     printf '$ %s\n' "$4" >>"$log"
-    limit=
-    # Without timeout(1) the deployer's own limit must do.
-    ! command -v timeout >/dev/null || limit="timeout -k 5 $3"
-    if (unset GAPLESS_MARK; $limit sh -c "$4") >>"$log" 2>&1; then return; else rc=$?; fi
+    if (unset GAPLESS_MARK; within "$3" "$4") >>"$log" 2>&1; then return; else rc=$?; fi
     hook_root=$1 hook=$4
     shift 4
     for file; do shift; set -- "$@" "$hook_root/shared/$file"; done

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -222,16 +220,7 @@ class Doctor:
         wanted = {host: mends for host, mends in wanted.items() if mends}
         if not wanted:
             return before
-        owner = {
-            **ownership.here(),
-            "run": new_id(),
-            "verb": "doctor",
-            "who": getpass.getuser(),
-            "from": socket.gethostname(),
-            "at": int(time.time()),
-            "ci": "",
-            "resumes": [],
-        }
+        owner = ownership.record(new_id(), wanted, verb="doctor")
         abandoned = self._abandoned(wanted)
         outcomes = self.fleet.each(
             "fix", {name: self._mending(self.look.hosts[name], mends, owner, abandoned.get(name, "")) for name, mends in wanted.items()}

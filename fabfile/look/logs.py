@@ -34,6 +34,8 @@ def wanted(lines: int, since: str, errors: bool, release: str, grep: str, follow
         re.compile(grep)
     except re.error as err:
         raise UsageError(f"--grep {grep!r} is no regular expression: {err}") from None
+    if found := re.search(r"\(\?(?![:=!])|\\[AZ]", grep):  # node reads it there, whose own are not Python's
+        raise UsageError(f"--grep {grep!r}: {found[0]} means something else on the hosts; write it without")
     return {
         "lines": lines or (0 if since else LINES), "since": moment(since), "errors": errors, "release": release, "grep": grep,
         "follow": follow, "places": None,

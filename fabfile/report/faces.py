@@ -15,15 +15,20 @@ from .terminal import can_repaint, is_terminal
 FORMATS = ("plain", "live", "json")
 
 
+def checked(format: str) -> str:
+    """Give a format that there is, or ""; raise UsageError."""
+    if format and format not in FORMATS:
+        raise UsageError(f"--format {format}: there is {', '.join(FORMATS)}")
+    return format
+
+
 def chosen(format: str) -> str:
     """
     Give the format to use: the one that was asked for, else github in a GitHub workflow, live for a person at a terminal, plain.
 
     Raise UsageError for one that there is not. What can't be repainted is plain, even where live was asked for.
     """
-    if format and format not in FORMATS:
-        raise UsageError(f"--format {format}: there is {', '.join(FORMATS)}")
-    if format == "live" and not _has_rich():
+    if checked(format) == "live" and not _has_rich():
         raise UsageError("--format live needs rich, which is not installed.\nNext:  pip install 'gapless[pretty]'   or   --format plain")
     if format == "live":
         return "live" if can_repaint() else "plain"

@@ -23,6 +23,7 @@ from .terminal import write
 
 MOST_ANNOTATED = 5  # GitHub keeps ten per step, of which some are its own
 STATES = {"new": "runs the new release", "old": "went back", "untouched": "was not changed", "unseen": "new, but clients can't reach it",
+          "doubted": "new, but a hook says no",
           "unknown": "UNKNOWN"}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import GaplessError
 from .columns import fitted, folded
-from .faces import chosen
+from .faces import checked
 from .stream import SCHEMA
 from .summary import table
 from .terminal import is_terminal, paint, put, width
@@ -20,7 +20,8 @@ class Page:
     """Print to stdout; `json` says that programs read, and that words are left out."""
 
     def __init__(self, format: str = "") -> None:
-        self.json = chosen(format) == "json"
+        self.json = checked(format) == "json"
+        self.repaints = checked(format) in ("", "live") and is_terminal()
         self._picture: list[str] | None = None  # lines of a look that is to take the place of the one before
 
     def table(self, kind: str, head: Sequence[str], rows: Iterable[Sequence[str]], records: Iterable[Mapping[str, Any]] = ()) -> None:
@@ -51,7 +52,7 @@ class Page:
     @contextmanager
     def again(self, head: str) -> Iterator[None]:
         """Have what is said inside take the place of what was said before, on a terminal; elsewhere it stands below, under `head`."""
-        if self.json or not is_terminal():
+        if not self.repaints:
             self.say(head)
             self.tell("look", at=round(time.time(), 1))
             yield

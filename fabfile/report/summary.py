@@ -53,8 +53,8 @@ def record(rollout: Any, measured: Any, error: BaseException | None, folder: obj
     code = 0 if error is None else int(getattr(error, "code", 1))
     message = "" if error is None else str(getattr(error, "message", "") or error)
     return {
-        "run": rollout.id, "verb": rollout.options.verb, "selector": rollout.targets.selector, "ci": rollout.owner()["ci"],
-        "exit": code, "outcome": OUTCOMES.get(code, "interrupted"),
+        "run": rollout.id, "verb": rollout.options.verb, "aim": rollout.options.aim or rollout.options.verb,
+        "selector": rollout.targets.selector, "ci": rollout.owner()["ci"], "exit": code, "outcome": OUTCOMES.get(code, "interrupted"),
         "release": rollout.release, "commit": rollout.commit, "message": message,
         "hosts": {name: vars(end) for name, end in rollout.waves.reloaded.items()}, "log": str(folder),
         "requests": measured and {

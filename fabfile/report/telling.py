@@ -16,6 +16,8 @@ def clock(seconds: float) -> str:
 
 def is_bad(event: Mapping[str, Any]) -> bool:
     """Tell an event after which somebody will want to read its host's log."""
+    if event["phase"] == "hook":
+        return False  # what it means is said by whoever asked for it
     return bool(event["host"]) and (event["event"] in ("failed", "broken", "lost") or event.get("code", 0) not in (0, HELD))
 
 
@@ -30,6 +32,8 @@ def told(phase: str, host: str, data: Mapping[str, Any], verbose: bool) -> str:
         return ""  # the server's own host tells it
     if phase == "reload" and kind == "end" and data["code"] == 0:
         return ""  # the driver's own last word says how it ended
+    if phase == "hook" and kind == "end":
+        return ""  # what became of it is told by what follows
     if phase == "claim" and kind == "end" and data["code"] == HELD:
         return ""  # told by the event before it
     if phase == "finish" and kind == "end" and data["code"] == 0 and not verbose:

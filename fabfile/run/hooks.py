@@ -51,7 +51,9 @@ class Hooks:
 
     def _fire(self, hook: Hook, names: list[str], lenient: bool, more: Mapping[str, Any]) -> None:
         if hook.each == "host":
-            said = self.fleet.together(lambda name: self._carry_out(hook, name, {**more, "hosts": [name]}), names)
+            # In a reload the connections are other hosts' too: what is in hand there is waited for.
+            leave = None if hook.phase == "reload" else self.fleet.hang_up
+            said = self.fleet.together(lambda name: self._carry_out(hook, name, {**more, "hosts": [name]}), names, leave)
         else:
             said = {names[0]: self._carry_out(hook, names[0], {**more, "hosts": names})}
         bad = {name: lines for name, lines in said.items() if lines is not None}
@@ -61,7 +63,8 @@ class Hooks:
         told = "\n".join([f"{', '.join(self._place(hook, name) for name in bad)}: the hook {_moment(hook)} failed: {hook.run}", *lines])
         if hook.on_failure == "stop" and not lenient:
             raise HookFailed(told)
-        self.fleet.emit("hook", "", {"event": "phase", "what": told})
+        place = self._place(hook, next(iter(bad)))
+        self.fleet.emit("hook", place, {"event": "note", "text": "; ".join(line.removeprefix("  | ") for line in told.splitlines())})
 
     def _place(self, hook: Hook, name: str) -> str:
         return HERE if hook.where == "local" and hook.each != "host" else name

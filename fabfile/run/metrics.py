@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..report.summary import Ended
 from .notify import Untold, post
@@ -28,10 +28,10 @@ class Figure:
 
 
 def figures(summary: Mapping[str, Any]) -> list[Figure]:
-    """Give the figures of one run; what was not measured is left out, never 0."""
+    """Give the figures of one run; what was not measured has no value, never 0."""
     counted = summary["requests"] or {}
     ok = summary["exit"] == 0
-    known = (
+    return [
         Figure("run_timestamp_seconds", "s", "When the last run ended, in seconds since 1970.", time.time()),
         Figure("run_success", "1", "Whether the last run ended well.", float(ok)),
         Figure("run_duration_seconds", "s", "How long the last run took.", summary["seconds"]),
@@ -41,8 +41,7 @@ def figures(summary: Mapping[str, Any]) -> list[Figure]:
         Figure("runs_total", "{run}", "Runs so far.", 1, counter=True),
         Figure("run_failures_total", "{run}", "Runs that did not end well so far.", float(not ok), counter=True),
         Figure("requests_lost_total", "{request}", "Requests lost by runs so far.", counted.get("lost"), counter=True),
-    )
-    return [figure for figure in known if figure.value is not None]
+    ]
 
 
 def metrics(ended: Ended) -> str:
@@ -68,7 +67,7 @@ def write(file: str, found: Iterable[Figure], labels: Mapping[str, str]) -> None
     """Put the figures into the file, by rename; other verbs' and selectors' stay, counters go on."""
     path = Path(file)
     with open(f"{path}.lock", "w") as lock:  # two runs on different hosts may end in the same second
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _await(lock)
         before = {}
         with suppress(FileNotFoundError):
             before = {(match[1], match[2]): float(match[3]) for line in path.read_text().splitlines() if (match := SERIES.fullmatch(line))}
@@ -77,13 +76,27 @@ def write(file: str, found: Iterable[Figure], labels: Mapping[str, str]) -> None
         aside.rename(path)
 
 
+def _await(lock: IO[str]) -> None:
+    """Take the lock within a second or so; raise OSError where somebody sits on it."""
+    for left in range(10, -1, -1):
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not left:
+                raise
+        time.sleep(0.1)
+
+
 def text(before: Mapping[tuple[str, str], float], found: Iterable[Figure], labels: Mapping[str, str]) -> str:
     """Lay out all series, those of `before` that are not of these labels too (Prometheus text format 0.0.4)."""
     mine = "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
     lines = []
     for figure in found:
-        value = (figure.value or 0.0) + (before.get((figure.name, mine), 0.0) if figure.counter else 0.0)
-        series = {each: old for (name, each), old in before.items() if name == figure.name} | {mine: value}
+        series = {each: old for (name, each), old in before.items() if name == figure.name}
+        if figure.value is not None:
+            series[mine] = figure.value + (series.get(mine, 0.0) if figure.counter else 0.0)
+        elif not figure.counter:
+            series.pop(mine, None)  # of the run before: this one has none
         kind = "counter" if figure.counter else "gauge"
         lines += [f"# HELP gapless_{figure.name} {figure.help}", f"# TYPE gapless_{figure.name} {kind}"]
         lines += [f"gapless_{figure.name}{each} {number!r}" for each, number in sorted(series.items())]
@@ -106,7 +119,9 @@ def otlp(found: Iterable[Figure], labels: Mapping[str, str], now: int) -> dict[s
     """Lay out an ExportMetricsServiceRequest; a counter is a delta, since each run is a process of its own."""
     return {"resourceMetrics": [{
         "resource": {"attributes": _attributes({"service.name": "gapless"})},
-        "scopeMetrics": [{"scope": {"name": "gapless"}, "metrics": [_metric(figure, labels, now) for figure in found]}],
+        "scopeMetrics": [{"scope": {"name": "gapless"}, "metrics": [
+            _metric(figure, labels, now) for figure in found if figure.value is not None
+        ]}],
     }]}
 
 

@@ -17,7 +17,7 @@ from ..transport import Outcome
 from .claim import held_by
 from .rollout import new_id
 
-MOMENTS = ("env.push", "drain", "restore")
+MOMENTS = ("env.push", "drain", "restore", "doctor")
 
 
 @contextmanager

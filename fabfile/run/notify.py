@@ -8,12 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import local
 from ..inventory.values import Notice
 from ..report.stream import SCHEMA
 from ..report.summary import Ended, headline
+
+if TYPE_CHECKING:
+    import requests
 
 LIMIT = 5.0            # seconds in all: who is told must not hold up who tells
 GITHUB = "https://api.github.com"
@@ -69,16 +72,16 @@ def _slack(notice: Notice, ended: Ended) -> None:
 
 
 def _github(notice: Notice, ended: Ended) -> None:
-    """Note a deployment and its end; a run about no commit (a reload, say) deploys nothing."""
-    if not ended.summary["commit"]:
+    """Note a deployment and its end; what only builds, or goes back, deploys nothing that has a commit of its own."""
+    if (ended.summary["verb"], ended.summary["aim"]) not in (("deploy", "deploy"), ("resume", "deploy")):
         return
     api = f"{os.environ.get('GITHUB_API_URL', GITHUB)}/repos/{notice.repo}/deployments"
     headers = {"Authorization": f"Bearer {_secret(notice.token, ended)}", "Accept": "application/vnd.github+json"}
     environment = notice.environment or ended.targets.selector
-    made = post(api, {
+    made: Any = post(api, {
         "ref": ended.summary["commit"], "environment": environment, "auto_merge": False, "required_contexts": [],
         "description": headline(ended.summary)[:LONGEST],
-    }, headers)
+    }, headers).json()
     state = {0: "success", 1: "failure"}.get(ended.summary["exit"], "error")
     status = {"state": state, "description": headline(ended.summary)[:LONGEST], "environment": environment, "log_url": ended.summary["ci"]}
     post(f"{api}/{made['id']}/statuses", status, headers)
@@ -93,8 +96,8 @@ def _command(notice: Notice, ended: Ended) -> None:
 TELL: Mapping[str, Callable[[Notice, Ended], None]] = {"webhook": _webhook, "slack": _slack, "github": _github, "command": _command}
 
 
-def post(url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any:
-    """Post JSON and give the JSON of the answer, if it is some; raise Untold, in words that hold no address."""
+def post(url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> requests.Response:
+    """Post JSON; raise Untold where it is not taken, in words that hold no address."""
     import requests
 
     try:
@@ -103,7 +106,7 @@ def post(url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = 
         raise Untold(type(err).__name__) from None
     if not 200 <= answer.status_code < 300:
         raise Untold(f"it answered {answer.status_code}")
-    return answer.json() if answer.headers.get("content-type", "").startswith("application/json") else None
+    return answer
 
 
 def _secret(source: str, ended: Ended) -> str:

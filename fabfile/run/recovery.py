@@ -158,6 +158,8 @@ def resume(rollout: Rollout, left: Left) -> None:
     for name in done:
         rollout.waves.reloaded[name] = Reloaded("new", was=left.was(name), now=targets[name])
     rollout.waves.mend(done)
+    for name in sorted(done):  # the dead run may not have come to ask about them
+        rollout.waves.approve(rollout.groups[name], rollout.hosts[name], rollout.waves.reloaded[name], rollout.options.leads_back)
     rollout.reload({name: release for name, release in targets.items() if name not in done})
 
 
@@ -209,5 +211,5 @@ def take_back(rollout: Rollout, left: Left) -> None:
     wrong = {name: was for name, was in before.items() if not _is_on(rollout, name, was)}
     rollout.waves.mend(set(rollout.hosts) - set(wrong))
     rollout.release = ""
-    rollout.waves.leaving = left.release
+    rollout.waves.leaving, rollout.waves.returning = left.release, True
     rollout.reload(wrong)

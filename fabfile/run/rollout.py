@@ -62,10 +62,15 @@ class Rollout:
 
     # ------------------------------------------------------------------ claim
 
+    @property
+    def mends(self) -> bool:
+        """Say whether this run goes back, or puts right what a dead one left: no hook may stop it from doing that."""
+        return self.options.leads_back or bool(self.resumes)
+
     def prepare(self) -> None:
         """Run what the user wants before anything else; raise PreflightFailed."""
         with self.refusing("Nothing was touched.", PreflightFailed):
-            self.hooks.fire("before", "claim", self.hosts)
+            self.hooks.fire("before", "claim", self.hosts, lenient=self.mends)
 
     def claim(self, check: Callable[[Rollout], None]) -> None:
         """Lock every host, read its truth, and let `check` look at it; from then on show that we are alive."""
@@ -74,7 +79,7 @@ class Rollout:
         self.lease.start()
         check(self)
         with self.refusing("Nothing was touched.", PreflightFailed):
-            self.hooks.fire("after", "claim", self.hosts)
+            self.hooks.fire("after", "claim", self.hosts, lenient=self.mends)
 
     def leave(self) -> None:
         """Hang up, and touch nothing any more."""

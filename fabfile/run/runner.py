@@ -87,12 +87,16 @@ def _carry_out(rollout: Rollout, stream: Stream, marks: _Marks, patience: float,
         prober.start(BASELINE)
         counting = _Counting(prober, stream)
     except KeyboardInterrupt:
+        stop.ending = True
         rollout.give_back()
+        stop.end()
         interrupted = Interrupted("interrupted while claiming; nothing was touched", stop.code)
         _close(rollout, stream, None, interrupted)
         raise interrupted from None
     except BaseException as err:
+        stop.ending = True
         rollout.give_back()
+        stop.end()
         _close(rollout, stream, None, err)
         raise
     error: BaseException | None = None
@@ -108,6 +112,7 @@ def _carry_out(rollout: Rollout, stream: Stream, marks: _Marks, patience: float,
     measured = _measure(rollout, prober, error)
     counting.stop()
     error = _finish(rollout, measured, spent, error)
+    stop.end()
     _conclude(rollout, stream, measured, error)
 
 

@@ -17,9 +17,17 @@ class Stop:
     def __init__(self, leave: Callable[[int], None]) -> None:
         self.leave = leave
         self.code = 0
+        self.over = False    # the hosts are free again, and nothing is in hand: what is left to tell takes seconds
         self.ending = False  # the orderly end is under way already: the first signal has nothing to ask for
 
+    def end(self) -> None:
+        """Take no further signal for impatience: to leave now would end a finished run with the words of a broken one."""
+        self.over = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
     def __call__(self, number: int, _: object) -> None:
+        if self.over:
+            return
         if number != signal.SIGINT and not signal.getitimer(signal.ITIMER_REAL)[0]:
             signal.setitimer(signal.ITIMER_REAL, GRACE)
         if self.code and number == signal.SIGHUP:

@@ -62,11 +62,16 @@ class Waves:
         self.mark = mark
         self.reloaded: dict[str, Reloaded] = {}
         self.rounds = 0    # waves that come one after another
+        self.returning = False  # a dead run is taken back: that is a way back too, whatever its verb
         self.leaving = ""  # the release of a dead run that is taken back: each host's lock must go on to say so
         self.groups = {host.name: group for group in targets.groups for host in group.hosts}
         self.hosts = {host.name: host for host in targets.hosts}
         # One drain at a time: two that both see the other up would empty the pool together.
         self.turns = {group.balancer.host: threading.Lock() for group in targets.groups if group.balancer}
+
+    @property
+    def leads_back(self) -> bool:
+        return self.options.leads_back or self.returning
 
     def reload(self, release: Mapping[str, str | None]) -> None:
         """Reload these hosts, each to its release, in waves; groups side by side unless told otherwise. Raise if one failed."""
@@ -74,7 +79,7 @@ class Waves:
         groups = {group.name: group for group in self.targets.groups}
         self.rounds = plan.rounds(groups.values(), self.options, release)
         with self.doubting(release):
-            self.hooks.fire("before", "reload", release, ("once",), self.options.leads_back)
+            self.hooks.fire("before", "reload", release, ("once",), self.leads_back)
 
         def in_waves(name: str) -> None:
             group = groups[name]
@@ -88,7 +93,7 @@ class Waves:
             self.fleet.together(in_waves, groups)
         if not self.fleet.stopping.is_set():
             with self.doubting(release):
-                self.hooks.fire("after", "reload", release, ("once",), self.options.leads_back)
+                self.hooks.fire("after", "reload", self.reloaded, ("once",), self.leads_back)
         failed = {name: end for name, end in self.reloaded.items() if end.state != "new"}
         if failed:
             self.after_failure(failed)
@@ -121,30 +126,37 @@ class Waves:
             return
         about: Any = {"group": group.name, "wave": number}
         with self.doubting(by_name):
-            self.hooks.fire("before", "reload", by_name, ("wave",), self.options.leads_back, **about)
+            self.hooks.fire("before", "reload", by_name, ("wave",), self.leads_back, **about)
         if self.fleet.stopping.is_set():
             return
         self.fleet.together(one, by_name)
         if all(name in self.reloaded and self.reloaded[name].state == "new" for name in by_name):
             with self.doubting(by_name):
-                self.hooks.fire("after", "reload", by_name, ("wave",), self.options.leads_back, **about)
+                self.hooks.fire("after", "reload", by_name, ("wave",), self.leads_back, **about)
         if any(name not in self.reloaded or self.reloaded[name].state != "new" for name in by_name):
             self.fleet.stopping.set()
 
     def reload_host(self, group: Group, host: Host, release: str, run: str, bad: str | None = None) -> Reloaded | None:
         """Take one host through its turn, with the user's hooks around it. None if the run was stopped before its reload began."""
-        lenient = self.options.leads_back or bad is not None
+        lenient = self.leads_back or bad is not None
         try:
             self.hooks.fire("before", "reload", [host.name], ("host",), lenient, group=group.name, to=release)
         except HookFailed as err:
             return Reloaded("untouched", was=self.facts[host.name]["current"]["release"], why=str(err.message))
+        if self.fleet.stopping.is_set() and bad is None:
+            return None
         end = self.turn(group, host, release, run, bad)
         if end is not None and end.state == "new":
-            try:
-                self.hooks.fire("after", "reload", [host.name], ("host",), lenient, group=group.name, to=release)
-            except HookFailed as err:
-                end.state, end.why = "doubted", str(err.message)
+            self.approve(group, host, end, lenient)
         return end
+
+    def approve(self, group: Group, host: Host, end: Reloaded, lenient: bool = False) -> None:
+        """Ask the user's hooks about a host that has had its turn; one that says no doubts it."""
+        try:
+            self.hooks.fire("after", "reload", [host.name], ("host",), lenient, group=group.name, to=end.now)
+        except HookFailed as err:
+            end.state, end.why = "doubted", str(err.message)
+            self.fleet.stopping.set()
 
     def turn(self, group: Group, host: Host, release: str, run: str, bad: str | None) -> Reloaded | None:
         """Drain, reload, restore, probe: one host's turn in a wave."""
@@ -158,7 +170,7 @@ class Waves:
         with self.turns[group.balancer.host]:
             self.waiting("drain", host, "sessions to end", group.update.drain_timeout, "drain_timeout")
             outcome = self.balance(group.balancer, host, drain)
-        if not outcome.ok and self.options.leads_back:
+        if not outcome.ok and self.leads_back:
             # What hangs may hang because of the release that has to go: the gate alone must do. The script has put it back.
             return self.drive(group, host, release, run, drained=False, bad=bad)
         if not outcome.ok:
@@ -282,9 +294,11 @@ class Waves:
 
     def goes_back(self, name: str) -> bool:
         update = self.groups[name].update
-        if self.options.leads_back:
+        if self.leads_back:
             return False  # the way back from it would lead to what had to be left
-        return update.auto_revert and update.on_failure == "rollback_all" and self.reloaded[name].was is not None
+        # What a hook doubts has itself failed; the others go back with it only where that is wanted.
+        wanted = ("rollback_all", "rollback_failed") if self.reloaded[name].state == "doubted" else ("rollback_all",)
+        return update.auto_revert and update.on_failure in wanted and self.reloaded[name].was is not None
 
     def take_back(self, names: Iterable[str]) -> None:
         """Return these hosts to what they ran before, in the same waves as forward."""
