@@ -8,16 +8,15 @@ from collections.abc import Iterable, Mapping
 from .shell import Shell, call, cmd, here, path
 
 LIBRARY = r"""
-within() { # seconds command; 124 where it was ended for being late
-    if command -v timeout >/dev/null; then timeout -k 5 "$1" sh -c "$2"; return; fi
-    exec 4<&0 # what is put into the background loses its stdin
-    sh -c "$2" <&4 &
-    hook_pid=$!
-    ( sleep "$1"; kill -KILL $hook_pid ) >/dev/null 2>&1 &
-    clock=$! rc=0
-    wait $hook_pid || rc=$?
-    kill $clock 2>/dev/null || rc=124
-    return $rc
+within() { # seconds command; 124 where it was ended, with all that it started, for being late
+    node -e '
+        const child = require("child_process").spawn("sh", ["-c", process.argv[2]], { stdio: "inherit", detached: true });
+        const end = () => { try { process.kill(-child.pid, "SIGKILL"); } catch { /* it has gone by itself */ } };
+        let late = false;
+        setTimeout(() => { late = true; end(); }, process.argv[1] * 1000);
+        process.on("SIGTERM", () => { end(); process.exit(143); });
+        child.on("exit", (code) => process.exit(late ? 124 : code === null ? 137 : code));
+    ' "$1" "$2"
 }
 run_hook() { # root run seconds command env-file...; stdin is the hook's
     log=$1/.gapless/runs/$2/hooks.log

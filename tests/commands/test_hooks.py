@@ -1,41 +1,49 @@
-"""A hook on a host ends in time, with timeout(1) and without."""
+"""A hook on a host hears what it is told, ends with its own code, and in time; and nothing that it started outlives it."""
 
 from __future__ import annotations
 
 import os
-import shutil
+import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from fabfile.commands.hooks import LIBRARY
 
 
-@pytest.fixture(params=["sh", "dash", "bash"])
-def bare(request, tmp_path: Path) -> tuple[str, dict[str, str]]:
-    """Give a shell, and a PATH that has no timeout(1)."""
-    if not (shell := shutil.which(request.param)):
-        pytest.skip(f"{request.param} is not installed")
-    for program in ("sh", "sleep", "cat"):
-        (tmp_path / program).symlink_to(str(shutil.which(program)))
-    return shell, {"PATH": str(tmp_path)}
-
-
-def ran(shell: str, env: dict[str, str], command: str, seconds: int, stdin: str = "") -> tuple[int, str]:
+def begun(command: str, seconds: int) -> subprocess.Popen[str]:
     text = f"set -eu\n{LIBRARY}\nif within {seconds} '{command}'; then echo 0; else echo $?; fi"
-    done = subprocess.run([shell, "-c", text], env=env, input=stdin, capture_output=True, text=True, timeout=30, check=False)
-    *said, code = done.stdout.splitlines()
-    return int(code), "\n".join(said)
+    return subprocess.Popen(["sh", "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["with timeout", "without"])
-def test_it_hears_ends_with_its_own_code_and_not_too_late(bare, known):
-    shell, env = bare
-    env = {"PATH": os.environ["PATH"]} if known else env
-    assert ran(shell, env, "cat; exit 3", 20, "told\n") == (3, "told")
-    assert ran(shell, env, "exit 0", 20) == (0, "")
-    begun = time.monotonic()
-    code, _ = ran(shell, env, "sleep 25", 1)
-    assert (code, time.monotonic() - begun < 20) == (124, True)
+def lives(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}") and open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z"
+
+
+def until_gone(pid: int) -> None:
+    end = time.monotonic() + 10
+    while lives(pid):
+        assert time.monotonic() < end, "what the hook had started outlived it"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("command, said", [("cat; exit 3", "told\n3\n"), ("exit 0", "0\n"), ("kill -9 $$", "137\n")])
+def test_it_hears_and_ends_with_its_own_code(command, said):
+    assert begun(command, 20).communicate("told\n", timeout=30)[0] == said
+
+
+def test_what_is_late_ends_with_all_that_it_started():
+    since = time.monotonic()
+    child, code = begun("sleep 60 & echo $!; wait", 1).communicate(timeout=30)[0].split()
+    assert (code, time.monotonic() - since < 20) == ("124", True)
+    until_gone(int(child))
+
+
+def test_when_the_deployer_is_gone_so_is_the_hook():
+    process = begun("sleep 60 & echo $!; wait", 50)
+    assert process.stdout
+    child = int(process.stdout.readline())
+    os.killpg(process.pid, signal.SIGTERM)  # as the dead-man's watch does (shell.py)
+    until_gone(child)
+    process.communicate(timeout=20)
