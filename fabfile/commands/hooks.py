@@ -10,11 +10,11 @@ from .shell import Shell, call, cmd, here, path
 LIBRARY = r"""
 within() { # seconds command; 124 where it was ended, with all that it started, for being late
     node -e '
-        const child = require("child_process").spawn("sh", ["-c", process.argv[2]], { stdio: "inherit", detached: true });
+        let child, late = false;
         const end = () => { try { process.kill(-child.pid, "SIGKILL"); } catch { /* it has gone by itself */ } };
-        let late = false;
+        for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => { end(); process.exit(143); });
         setTimeout(() => { late = true; end(); }, process.argv[1] * 1000);
-        process.on("SIGTERM", () => { end(); process.exit(143); });
+        child = require("child_process").spawn("sh", ["-c", process.argv[2]], { stdio: "inherit", detached: true });
         child.on("exit", (code) => process.exit(late ? 124 : code === null ? 137 : code));
     ' "$1" "$2"
 }
