@@ -7,6 +7,8 @@ A sample is a fenced block below a line `<!-- sample: NAME -->`; STORY says what
 from __future__ import annotations
 
 import argparse
+import atexit
+import functools
 import os
 import re
 import shlex
@@ -123,10 +125,15 @@ STORY = (
 def environment() -> dict[str, str]:
     """Give a command a person's surroundings, that of nobody's machine."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("GAPLESS", "XDG", "GITHUB", "CI")) or key == "GAPLESS_LAB"}
-    return {**clean, "HOME": HOME, "LOGNAME": "lena", "USER": "lena", "COLUMNS": "100"}
+    return {**clean, "HOME": home(), "LOGNAME": "lena", "USER": "lena", "COLUMNS": "100"}
 
 
-HOME = tempfile.mkdtemp(prefix="gapless-samples-")
+@functools.cache
+def home() -> str:
+    """Make a home for the story, gone when this process is."""
+    place = tempfile.TemporaryDirectory(prefix="gapless-samples-")
+    atexit.register(place.cleanup)
+    return place.name
 
 
 def play(lab: Lab) -> dict[str, str]:
