@@ -149,7 +149,7 @@ def _host(host: Host, group: Group, options: Options, survey: Survey, aim: str |
     }
     if facts is None:
         return told
-    out = rotation if rotation.startswith("OUT") else ""
+    out = rotation.removeprefix("OUT (").removesuffix(")") if rotation.startswith("OUT") else ""
     warnings = [*drifted(host, facts, out), *pinned(facts), *notes(facts), *_scarce(host, outlook), *_replaced(host, facts, options)]
     return {
         **told, "current": linked(facts), "running": running(facts), "prune": plan.doomed(facts, host.app.keep_releases, [aim]),

@@ -102,7 +102,7 @@ plan {id}: deploy on prod, 4 hosts; nothing was written there
   prune    0000-9999999 on all 4 hosts
   time     about 63 s, as the last 2 runs took: claim 1 s, build 32 s, migrate no history yet, reload 30 s
   warning  web2: 700 MB free; a release wants 500 MB (min_free_mb)
-           web3: out of rotation
+           web3: out of rotation: MAINT
 Next:  fab deploy --hosts prod --plan-id {id}"""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fabfile.commands.ask import LOGS, _program
+from fabfile.commands.ask import LOGS, program
 
 RUNTIME = Path(__file__).parent.parent / "fabfile/runtime"
 MARK = "@reader"
@@ -32,7 +32,7 @@ class Reading:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PM2_HOME": str(host.home), "GAPLESS_MARK": MARK, "TZ": "UTC"},
         )
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(_program(LOGS)))
+        self.process.stdin.write(json.dumps(program(LOGS)))
         self.process.stdin.close()
         self.events: queue.Queue[dict[str, Any]] = queue.Queue()
         self.places: dict[str, Any] = {}

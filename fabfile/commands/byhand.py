@@ -88,6 +88,6 @@ def wait_calm(balancer: Balancer, server: str, limit: float) -> Shell:
     return call("wait_calm", path(balancer.socket), cmd(balancer.backend, server, int(limit)))
 
 
-def bring_back(balancer: Balancer, server: str) -> Shell:
-    """Put the server back into rotation, whoever took it out but a run that lives, and wait until HAProxy calls it up."""
-    return call("bring_back", path(balancer.socket), cmd(balancer.backend, server, RESTORE_LIMIT))
+def bring_back(balancer: Balancer, server: str, well: bool = True) -> Shell:
+    """Put the server back into rotation, whoever took it out but a run that lives; if it is `well`, wait until HAProxy calls it up."""
+    return call("bring_back", path(balancer.socket), cmd(balancer.backend, server, RESTORE_LIMIT if well else 0))

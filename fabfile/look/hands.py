@@ -67,7 +67,7 @@ def restore(look: Look, force: bool) -> None:
 
 def _brought_back(look: Look, front: Balancer, host: Host, facts: Facts | None) -> list[str]:
     """Put one host back, and see it answer if it is well; without `facts` it is not."""
-    outcome = _ask(look.fleet, front, Step("restore", byhand.bring_back(front, host.server)))
+    outcome = _ask(look.fleet, front, Step("restore", byhand.bring_back(front, host.server, facts is not None)))
     if not outcome.ok:
         raise RunFailed(f"{host.name} is not back in rotation: {outcome.last_words}\nNext:  fab status --hosts {host.name}")
     if facts and (why := _unseen(look, front, host, str(facts["current"]["release"]))):

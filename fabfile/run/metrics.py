@@ -47,6 +47,8 @@ def figures(summary: Mapping[str, Any]) -> list[Figure]:
 def metrics(ended: Ended) -> str:
     """Write and send the figures of a run; return what failed."""
     where = ended.targets.around.metrics
+    if not (where.textfile or where.otlp):
+        return ""
     labels = {"verb": ended.summary["verb"], "selector": ended.targets.selector}
     faults = []
     for address, put in ((where.textfile, write), (where.otlp, send)):

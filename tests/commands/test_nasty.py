@@ -115,7 +115,9 @@ def run(shell: str, text: str, place: Path, tools: str) -> str:
 
 
 def test_every_room_is_asked() -> None:
-    assert {make.__module__.rsplit(".", 1)[1] for make in makers()} == {"balancer", "doctor", "journal", "lock", "node", "pm2", "releases"}
+    assert {make.__module__.rsplit(".", 1)[1] for make in makers()} == {
+        "ask", "balancer", "byhand", "doctor", "envfile", "hooks", "journal", "lock", "node", "outlook", "pm2", "releases",
+    }
 
 
 def test_a_canary_is_seen_where_a_word_becomes_a_command(tools: str, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def port_held(lab: Lab) -> Iterator[None]:
     """Have a stranger listen on the app's port of lab2."""
     lab.run("lab2", "setsid node -e 'require(\"net\").createServer().listen(3000)' old-server.js </dev/null >/dev/null 2>&1 & sleep 1")
     yield
-    lab.run("lab2", "kill $(pgrep -f old-server.js)")
+    lab.run("lab2", "kill $(pgrep -f '[o]ld-server.js')")
 
 
 @contextmanager
