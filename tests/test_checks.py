@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fabfile.checks import front, here, matrix, reach
+from fabfile.checks import front, here, machine, matrix, reach
 from fabfile.checks.front import Front
 from fabfile.checks.verdict import Known, Verdict, worst
 from fabfile.inventory.values import App, Balancer, Group, Host, Process, Ssh
@@ -373,3 +373,8 @@ def test_hosts_that_fare_alike_share_a_column_and_a_finding():
     told = matrix.findings(fleet(3), 80)
     assert [line for line in told if "fix:" in line] == ["  fix: fab reload --hosts web0.example.com,web1.example.com,web2.example.com"]
     assert sum("it is broken" in line for line in told) == 1
+
+
+def test_a_host_that_node_can_not_look_at_is_named():
+    found = machine.node(Known(HOST, GROUP, [*EVENTS, {"event": "unlooked", "why": "ports is not iterable"}]))
+    assert [(each.state, "ports is not iterable" in each.words) for each in found] == [("bad", True)]

@@ -40,6 +40,9 @@ def node(known: Known) -> list[Verdict]:
                 install,
             )
         ]
+    if blind := known.said("unlooked"):
+        means = "Nothing is known of PM2, the app and its files there."
+        return [bad(f"what node should have read there could not be read: {blind['why']}", means, known.fab("status"))]
     found = [_hidden(known, tool)] if tool["how"] == "found" or (known.host.node_bin and tool["how"] != "named") else []
     return [*found, *_several(known, tool, others)] or ok(f"{tool['version']} ({tool['path']})")
 

@@ -222,8 +222,8 @@ function dump(home) {
 }
 
 async function look(root, pm2Dir, { processes: wanted, files, dirs }) {
-  const ports = new Map(Object.entries(wanted).map(([name, { port }]) => [name, port]));
-  const facts = await truth.facts(root, pm2Dir, ports);
+  const named = Object.entries(wanted).map(([name, { port, health }]) => ({ name, port, route: health && health.path }));
+  const facts = await truth.facts(root, pm2Dir, named);
   const { home, pid: god } = facts.daemon;
   const { workers, report } = await askDaemon(facts, wanted);
   const ours = new Set([god, ...facts.processes.map((item) => item.pid)].filter(Boolean));
@@ -241,7 +241,7 @@ async function look(root, pm2Dir, { processes: wanted, files, dirs }) {
       foreign: foreign(root, home), leftovers: leftovers(root), dump: dump(home),
       god: god ? { state: stat(god)[0], binary, gone: !!binary && !fs.existsSync(binary.replace(/ \(deleted\)$/, '')), report } : null,
       gods: gods(root), workers, boots: boots(root), here: process.execPath,
-      ports: [...ports].filter(([, port]) => port).map(([name, port]) => ({ name, port, holder: holder(port, ours) })),
+      ports: named.filter(({ port }) => port).map(({ name, port }) => ({ name, port, holder: holder(port, ours) })),
       health: await healths(root, facts.processes, wanted),
     },
   };
@@ -258,7 +258,6 @@ const work = way === 'look' ? look(rest[0], rest[1], JSON.parse(rest[2])) : save
 work.then(
   (answer) => process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${JSON.stringify({ event: 'looked', ...answer })}\n`, () => process.exit(0)),
   (err) => {
-    process.stderr.write(`${err.message}\n`);
-    process.exit(1);
+    process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${JSON.stringify({ event: 'unlooked', why: err.message })}\n`, () => process.exit(1));
   },
 );
