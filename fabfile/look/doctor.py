@@ -294,7 +294,7 @@ class Doctor:
             if name not in hosts:
                 self.page.say(f"{name}: {', '.join(f'{check} {matrix.CELLS[worst(each)]}' for check, each in found.items())}")
         for line in ["", *matrix.grid(hosts, width()), *matrix.findings(self._shown(verdicts), width())]:
-            self.page.say(line or "\n")
+            self.page.say(line)
 
     def _shown(self, verdicts: Verdicts) -> Verdicts:
         """Leave out what is unknown only because the host can't be reached: that is said once."""
@@ -305,4 +305,4 @@ class Doctor:
             [name, what, value, where] for name, line in self.fleet.lines.items() for what, (value, where) in origins(line.ssh).items()
         ]
         self.page.table("ssh", ["host", "setting", "value", "from"], rows)
-        self.page.say("\n")
+        self.page.say("")

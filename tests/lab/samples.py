@@ -148,7 +148,8 @@ def play(lab: Lab) -> dict[str, str]:
         print(f"$ {scene.typed}\n{done.stdout}exit {done.returncode}\n", flush=True)
         assert done.returncode == scene.code, f"{scene.typed}: exit {done.returncode}, not {scene.code}"
         if scene.sample:
-            found[scene.sample] = f"$ {scene.typed}\n{done.stdout.replace(socket.gethostname(), 'desk').rstrip()}\n"
+            said = done.stdout.replace(f"{CHECKOUT}/", "").replace(str(lab.dir), ".lab").replace(socket.gethostname(), "desk")
+            found[scene.sample] = f"$ {scene.typed}\n{said.rstrip()}\n"
     return found
 
 
@@ -172,7 +173,7 @@ def rewrite(found: dict[str, str]) -> None:
 
 def shape(text: str) -> list[str]:
     """Take out of a sample what differs from run to run: numbers, ids, and the order of hosts that work side by side."""
-    lines = [re.sub(r"\b\d{8}-\d{6}-[0-9a-f]{6}\b|\b[0-9a-f]{7,}\b|[0-9][0-9:.,]*", "#", line).rstrip() for line in text.splitlines()]
+    lines = [re.sub(r"SHA256:\S+|\b\d{8}-\d{6}-[0-9a-f]{6}\b|\b[0-9a-f]{7,}\b|[0-9][0-9:.,]*", "#", line).rstrip() for line in text.splitlines()]
     return sorted({re.sub(r" +", " ", line) for line in lines})
 
 
