@@ -157,7 +157,7 @@ def test_a_protected_group_is_shown_what_is_ahead_and_asked_for_its_name(site: S
     assert site.fab("deploy", "--ref", "v2").code == 2
     assert at_terminal(site, "lab", "deploy", "--hosts", "lab", CI="1").code == 2
     assert everything(site) == before
-    done = at_terminal(site, "lab", "migrate", "--release", current, "--hosts", "lab")
+    done = at_terminal(site, "lab", "migrate", "--release", current, "--hosts", "lab", "--format", "plain")
     assert (done.code, "done before for this release" in done.out, "── migrate" in done.out) == (0, True, True), done.out
     assert site.fab("migrate", "--release", current, "--yes").code == 0
 

@@ -106,7 +106,7 @@ def test_an_env_file_reaches_all_hosts_or_none_and_its_values_nobody_else(site: 
     # The version of before is kept where a build's words are cleaned of all that stands there.
     assert found[PUSHED] == {"shop/shared/.env", "shop/.gapless/env/shop.good", "shop/.gapless/env/.env.before"}
     assert modes == {"600"}
-    logs = "".join(each.read_text() for each in (site.folder / "state").rglob("*") if each.is_file())
+    logs = "".join(each.read_text(errors="replace") for each in (site.folder / "state").rglob("*") if each.is_file())
     assert "c4n4ry" not in logs + "".join(done.out for done in said)
     assert f"{PUSHED} and more" in site.fab("env", "--show", hosts="lab1").out
     assert site.fab("env.push", "--unset", "CANARY,MORE").code == 0

@@ -112,7 +112,7 @@ def test_planted_secrets_turn_up_nowhere(site: Site, monkeypatch: pytest.MonkeyP
     assert found == HOMES
     assert modes == {"600"}
     assert site.lab.run("lab1", "stat -c %a .pm2/dump.pm2").stdout == "600\n"
-    logs = "".join(file.read_text() for file in (site.folder / "state").rglob("*") if file.is_file())
+    logs = "".join(file.read_text(errors="replace") for file in (site.folder / "state").rglob("*") if file.is_file())
     assert "JWT_SECRET is not set" in logs
     assert "c4n4ry" not in good.out + bad.out + logs
 
@@ -145,7 +145,7 @@ def test_a_secret_that_is_printed_never_leaves_the_host(site: Site, printer: str
         found, modes = holders(site, "lab1")
     assert (done.code, "[hidden CANARY_FILE]" in done.out) == (1, True)
     # The base64 of the secret is as good as the secret.
-    logs = "".join(file.read_text() for file in (site.folder / "state").rglob("*") if file.is_file())
+    logs = "".join(file.read_text(errors="replace") for file in (site.folder / "state").rglob("*") if file.is_file())
     assert "c4n4ry" not in done.out + logs and "YzRuNHJ5" not in done.out + logs
     assert f"shop/.gapless/{home}" in found[FILE]
     assert not [name for names in found.values() for name in names if name.endswith((".jsonl", "driver.log", "migrate.log"))]
