@@ -22,7 +22,7 @@ demo: venv  ## Deploy, break and save a local fleet under load (about 7 minutes)
 test: venv  ## Run every test, those on the real fleet too.
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
-operate: venv  ## Look at the real fleet, and touch it by hand, in every way there is (about 15 minutes).
+operate: venv  ## Look at the real fleet, and touch it by hand, in every way there is (about 12 minutes).
 	$(BIN)/python -m pytest tests/lab -m operate
 
 faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 50 minutes).
