@@ -173,7 +173,7 @@ FAULTS: list[tuple[str, str, Change, str, str]] = [
     ("daemon", "bad", lambda e, f, m: m["god"].update(gone=True, binary="/opt/old/node (deleted)"), "/opt/old/node, which is gone", "/usr/bin/pm2 update"),
     ("daemon", "bad", lambda e, f, m: m["god"]["report"].update(node="16.0.0"), "runs on node 16.0.0", "/usr/bin/pm2 update"),
     ("daemon", "warn", lambda e, f, m: f["daemon"].update(version="5.4.3"), "daemon is 5.4.3, its command 7.0.4", "/usr/bin/pm2 update"),
-    ("owner", "bad", lambda e, f, m: m["gods"].append({"pid": 5, "user": "root", "home": "/root/.pm2", "version": "7", "runs": 1}), "the PM2 of root (/root/.pm2", "{host: web1, user: root}"),
+    ("owner", "bad", lambda e, f, m: m["gods"].append({"pid": 5, "user": "root", "home": "/var/root/.pm2", "version": "7", "runs": 1}), "the PM2 of root (/var/root/.pm2", "{host: web1, user: root}"),
     ("owner", "bad", lambda e, f, m: m["gods"].append({"pid": 5, "user": "deploy", "home": "/opt/pm2", "version": "7", "runs": 1}), "/opt/pm2", "{host: web1, pm2_home: /opt/pm2}"),
     ("mode", "bad", of_worker(mode="fork"), "hosts.yaml wants cluster", "fab deploy --hosts web1 --allow-downtime"),
     ("script", "bad", lambda e, f, m: (f["processes"][0].update(gated=False, script="/usr/bin/npm"), m["workers"][0].update(wrapper="npm")), "`pm2 start npm`", "--allow-downtime"),
@@ -202,7 +202,7 @@ FAULTS: list[tuple[str, str, Change, str, str]] = [
     ("saved list", "warn", lambda e, f, m: m["dump"]["is"].update(mode="644"), "mode 0644", "chmod 600 /home/deploy/.pm2/dump.pm2"),
     ("startup", "warn", lambda e, f, m: e.pop("unit"), "no unit of systemd starts PM2", "startup systemd -u deploy"),
     ("startup", "warn", lambda e, f, m: e["unit"].update(enabled=False), "not enabled", "sudo systemctl enable pm2-deploy.service"),
-    ("startup", "warn", lambda e, f, m: e["unit"].update(home="/root/.pm2"), "starts the PM2 of /root/.pm2", "startup systemd -u deploy"),
+    ("startup", "warn", lambda e, f, m: e["unit"].update(home="/var/root/.pm2"), "starts the PM2 of /var/root/.pm2", "startup systemd -u deploy"),
 ]
 
 
