@@ -22,6 +22,9 @@ demo: venv  ## Deploy, break and save a local fleet under load (about 7 minutes)
 test: venv  ## Run every test, those on the real fleet too.
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
+explore: venv  ## Run the property tests with new random examples (about 2 minutes).
+	EXAMPLES=random $(BIN)/python -m pytest -m hypothesis -n 2
+
 operate: venv  ## Look at the real fleet, and touch it by hand, in every way there is (about 12 minutes).
 	$(BIN)/python -m pytest tests/lab -m operate
 
@@ -44,4 +47,4 @@ lab: venv  ## Bring the local fleet up and leave it: fab ... --hosts lab
 lab-down: venv  ## Take it down.
 	$(BIN)/python -m tests.lab down
 
-.PHONY: help venv demo test operate faults docs check lab lab-down
+.PHONY: help venv demo test explore operate faults docs check lab lab-down

@@ -334,6 +334,7 @@ WRONG = [
     (group(f"balancer: {BALANCER}").replace("web2", "{host: b, server: web1}"), "8:19: hosts: a second server"),
     # groups
     (group("run: [shp]"), '9:11: run: no process is called "shp"; did you mean "shop"?'),
+    (PROCESSES.replace("worker:", "work\U00018d09er:"), '10:31: run: no process is called "worker"; did you mean "work\\x18d09er"?'),
     (group("run: []"), "9:10: run: is empty"),
     (group("run: [shop, shop]"), '9:17: run: "shop" is in the list twice'),
     (f"{APP}{WEB}  prod: {{groups: [wbe]}}\n", '8:19: groups: no group is called "wbe"; did you mean "web"?'),

@@ -79,10 +79,14 @@ def veiled(text: str) -> str:
     return USERINFO.sub(lambda found: "*" * len(found[0]), text)
 
 
+def printable(text: str) -> str:
+    """Spell what could disturb a terminal by its number, as \\x1b."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
 def shown(text: str) -> str:
     """Quote a word so that it can't disturb the terminal nor tell a password, however long or strange it is."""
-    safe = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in veiled(text)[:60])
-    return f'"{safe}{"…" if len(text) > 60 else ""}"'
+    return f'"{printable(veiled(text)[:60])}{"…" if len(text) > 60 else ""}"'
 
 
 def closest(word: str, known: Iterable[str]) -> str:
@@ -93,7 +97,7 @@ def closest(word: str, known: Iterable[str]) -> str:
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Offer the known word that was probably meant, or nothing."""
     close = closest(word, known)
-    return f'; did you mean "{close}"?' if close else ""
+    return f"; did you mean {shown(close)}?" if close else ""
 
 
 def matching(pattern: str, what: str, numbers: Mapping[str, Any] | None = None) -> Word[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from ..errors import InventoryError
-from .words import shown, veiled
+from .words import printable, shown, veiled
 
 MOST_BYTES = 1 << 20
 MOST_DEPTH = 50
@@ -97,7 +97,7 @@ class Findings:
         return InventoryError("\n".join([*blocks, f"{self.name}: {count}{rest}; no host was contacted."]))
 
     def _block(self, mark: Mark, message: str) -> str:
-        where = f"{self.name}:{mark.line}:{mark.column}: {message}"
+        where = f"{self.name}:{mark.line}:{mark.column}: {printable(message)}"
         line = self._shown_line(mark.line - 1) if mark.line <= len(self.lines) else ""
         start = max(0, mark.column - 80)
         cut = line[start : start + 120]
@@ -105,7 +105,6 @@ class Findings:
         # Tabs stay tabs above and below, or the caret would point elsewhere.
         pad = "".join("\t" if char == "\t" else " " for char in cut[: mark.column - 1 - start])
         return f"{where}\n    {safe}\n    {pad}^" if safe.strip() else where
-
 
     def _shown_line(self, number: int) -> str:
         """Give a line with stars for what may be secret: values below `env`, and what stands before an address's @."""
