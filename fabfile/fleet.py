@@ -18,6 +18,7 @@ from .inventory.values import Balancer, Ssh
 from .transport import Gateways, Line, Outcome, Unreachable
 
 LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, node, journal, balancer, byhand, hooks, doctor))
+INSTALL = "install"
 NOT_SENT = 255  # what ssh itself exits with
 REOPEN_FOR = 60.0  # seconds in which a lost host may come back before its state is called unknown
 
@@ -42,6 +43,7 @@ class Fleet:
         self.gateways = Gateways()
         self.lines = {name: Line(name, ssh, self.gateways) for name, ssh in hosts.items()}
         self.emit = emit
+        self.equipped: set[str] = set()  # hosts that have our scripts, these very ones
         self.beats: Mapping[str, Step] = {}  # what shows each host that we are alive, once it is claimed
         self.stopping = threading.Event()  # set by an interrupt or a failure: nothing new may begin
 
@@ -76,13 +78,20 @@ class Fleet:
 
     def run(self, phase: str, host: str, steps: Iterable[Step]) -> Outcome:
         """Send one script to one host, and wait for its end."""
-        mark = _mark()
+        mark, steps = _mark(), list(steps)
         text: Shell = script(LIBRARY, steps, mark, self.beats.get(host, SILENT).command)
         outcome = self.lines[host].run(text, mark, lambda event: self.emit(phase, host, event))
         self.emit(phase, host, {
             "event": "end", "code": outcome.code, "step": outcome.step, "seconds": outcome.seconds, "tail": outcome.tail,
         })
+        found = (outcome.last("facts") or {}).get("runtime") == pm2.runtime()
+        if found or (outcome.ok and INSTALL in {step.name for step in steps}):
+            self.equipped.add(host)
         return outcome
+
+    def runtime(self, host: str, root: str) -> list[Step]:
+        """Give the step that writes our scripts to a host; none if it has them."""
+        return [] if host in self.equipped else [Step(INSTALL, pm2.install(root))]
 
     def beat(self) -> None:
         """Show every host a sign of life; one that can't be reached is told so by its silence."""
@@ -100,7 +109,7 @@ class Fleet:
         # A link may have died while others had their turn. What is sent over it is lost, and asked for later it would be missing.
         if not self.lines[host].alive and not self.reopen(host):
             return self.not_sent(phase, host)
-        first = [*before, Step("install", pm2.install(root))]
+        first = [*before, *self.runtime(host, root)]
         outcome = self.run(phase, host, [*first, Step(script, pm2.start(root, run, script, work))])
         while outcome.code is None and self.reopen(host):
             outcome = self.follow(phase, host, before, root, script, run)

@@ -24,8 +24,10 @@ order() { # socket command
     [ -z "$said" ] || fail "HAProxy refused '$2': $said"
 }
 server_row() { haproxy "$1" "show stat" | awk -F, -v b="$2" -v s="$3" '$1 == b && $2 == s { print $5, $18; exit }'; }
-others_up() { haproxy "$1" "show stat" | awk -F, -v b="$2" -v s="$3" \
-    '$1 == b && $2 != s && $2 != "FRONTEND" && $2 != "BACKEND" && $18 ~ /^(UP|no check)/ { n++ } END { print n + 0 }'; }
+others_up() { # socket backend server
+    haproxy "$1" "show stat" | awk -F, -v b="$2" -v s="$3" \
+        '$1 == b && $2 != s && $2 != "FRONTEND" && $2 != "BACKEND" && $18 ~ /^(UP|no check)/ { n++ } END { print n + 0 }'
+}
 # Each server that we have drained has a file here: the run in it, and the time of its last heartbeat.
 drained_dir=$HOME/.gapless/drained
 beat_drains() { # run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,11 +20,29 @@ def source(name: str) -> str:
     return (RUNTIME / name).read_text(encoding="utf-8")
 
 
+@functools.cache
+def runtime() -> str:
+    """Give the hash over our scripts that event `facts` has of those on the host."""
+    return hashlib.sha256("".join(f"{name}\n{_written(name)}\n" for name in sorted(INSTALLED)).encode()).hexdigest()
+
+
+def _written(name: str) -> str:
+    return f"{source(name).rstrip()}\n"  # as a here-document leaves it
+
+
 def facts(root: str, processes: Iterable[Process]) -> Shell:
     """Report the truth of the host as one event `facts`; writes nothing, needs nothing installed."""
-    named = [f"{each.name}={each.port or ''}={each.health.path if each.health else ''}" for each in processes]
-    order = call("clean_node", cmd("-"), path(root), Shell('"$pm2_dir"'), cmd(*named))
+    order = call("clean_node", cmd("-"), path(root), Shell('"$pm2_dir"'), cmd(*_named(processes)))
     return Shell(f"{order} {here(source('truth.cjs'))}")
+
+
+def facts_again(root: str, processes: Iterable[Process]) -> Shell:
+    """Report the same by the script that is installed."""
+    return call("clean_node", path(f"{root}/.gapless/truth.cjs"), path(root), Shell('"$pm2_dir"'), cmd(*_named(processes)))
+
+
+def _named(processes: Iterable[Process]) -> list[str]:
+    return [f"{each.name}={each.port or ''}={each.health.path if each.health else ''}" for each in processes]
 
 
 def running() -> Shell:

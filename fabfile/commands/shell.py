@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -76,17 +78,40 @@ def script(library: str, steps: Iterable[Step], mark: str, beat: Shell = SILENT.
     """
     Fuse steps into one text for `sh -s`, run under `set -eu`; stop at the first that fails.
 
-    `beat` is run for each line that arrives on stdin meanwhile. `mark` begins every line that is meant for us: what a login
-    shell or a build prints can't be mistaken for it.
+    Of the library only what the steps call is sent. `beat` is run for each line that arrives on stdin meanwhile. `mark` begins every
+    line that is meant for us: what a login shell or a build prints can't be mistaken for it.
     """
     body = "\n".join(f"{_announce(step.name)}\n{step.command}" for step in steps)
     return Shell(
-        f"{_PRELUDE.format(mark=shlex.quote(mark))}{library}\n"
+        f"{_PRELUDE.format(mark=shlex.quote(mark))}{_called(library, f'{body} {beat}')}\n"
         f"work() (\nset -eu\n{body}\n)\n"
         # In braces, so that the shell has read the last line before it runs the first: whatever reads stdin in between
         # would eat the rest of the script.
         f"{{\n{_DEADMAN.format(beat=beat)}work\nrc=$?\nkill $watch 2>/dev/null\nexit $rc\n}}\n"
     )
+
+
+_PROGRAM = re.compile(r"<<'@END@'\n.*?\n@END@", re.DOTALL)
+_FUNCTION = re.compile(r"^(\w+)\(\) [{(](?:.*[})](?: *#.*)?$|(?s:.*?)^[})]$)", re.MULTILINE)
+_WORD = re.compile(r"\w+")
+
+
+def _called(library: str, text: str) -> str:
+    """Leave out of a library the functions that nothing in `text` leads to: a script pays for its size on the wire and in the shell."""
+    functions, rest = _functions(library)
+    needed: set[str] = set()
+    found = set(_WORD.findall(_PROGRAM.sub("", text) + rest))
+    while new := found & functions.keys() - needed:
+        needed |= new
+        found = {word for name in new for word in _WORD.findall(functions[name])}
+    return "\n".join([rest, *(body for name, body in functions.items() if name in needed)])
+
+
+@functools.cache
+def _functions(library: str) -> tuple[Mapping[str, str], str]:
+    """Take a library apart: its functions by name, and what else stands in it."""
+    functions = {found[1]: found[0] for found in _FUNCTION.finditer(library)}
+    return functions, re.sub(r"\n+", "\n", _FUNCTION.sub("", library)).strip()
 
 
 def _announce(name: str) -> Shell:

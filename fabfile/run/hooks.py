@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import local
-from ..commands import hooks, node, pm2
+from ..commands import hooks, node
 from ..commands.shell import Step
 from ..errors import HookFailed
 from ..fleet import Fleet
@@ -90,7 +90,7 @@ class Hooks:
         env_files = dict.fromkeys(process.env_file for process in host.app.processes if process.env_file)
         return self.fleet.run("hook", host.name, [
             Step("tools", node.tools(host.node_bin, host.pm2_home)),
-            Step("install", pm2.install(host.app.root)),  # what hides secrets in a hook's words is in it
+            *self.fleet.runtime(host.name, host.app.root),  # what hides secrets in a hook's words is in it
             Step(hook.run, hooks.hook(host.app.root, self.id, hook.timeout, hook.run, told, env_files)),
         ])
 

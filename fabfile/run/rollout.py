@@ -143,7 +143,7 @@ class Rollout:
         return [
             Step("own", lock.enter(app.root, self.id, f"build {release}")),
             self.tools(host),
-            Step("install", pm2.install(app.root)),  # what hides secrets in a build's words is in it
+            *self.fleet.runtime(host.name, app.root),  # what hides secrets in a build's words is in it
             Step("discard", releases.discard(app.root, release)),
             Step("fetch", releases.fetch(app.root, app.repo, self.commit)),
             Step("check out", releases.check_out(app.root, release, self.commit)),
@@ -271,10 +271,10 @@ class Rollout:
     def finish_steps(self, host: Host, record: Mapping[str, Any]) -> list[Step]:
         app, facts = host.app, self.facts[host.name]
         gone = plan.doomed(facts, app.keep_releases, [self.release])
-        look = [self.tools(host), Step("look again", softly(pm2.facts(app.root, app.processes)))]
+        look = [self.tools(host), Step("look again", softly(pm2.facts_again(app.root, app.processes)))]
         return [
             Step("own", lock.enter(app.root, self.id, "finish")),
-            *(look if host.name in self.waves.reloaded else []),
+            *(look if host.name in self.waves.reloaded else []),  # who was reloaded has our scripts
             Step("history", softly(journal.append(app.root, record))),
             Step("unlock", lock.drop(app.root, self.id)),
             Step("prune", softly(releases.prune(app.root, gone))),

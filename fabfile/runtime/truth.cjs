@@ -264,6 +264,16 @@ const commandOf = (pid) => (read(`/proc/${pid}/cmdline`) || '').split('\0').join
 
 const pm2Version = (pm2Dir) => (readJson(path.join(pm2Dir, 'package.json')) || {}).version;
 
+/** Tell our scripts on this host from others by one hash over their names and texts, so that they are sent only when they differ. */
+function runtime(root) {
+  const hash = require('crypto').createHash('sha256');
+  const dir = path.join(root, '.gapless');
+  for (const name of attempt(() => fs.readdirSync(dir), []).filter((each) => each.endsWith('.cjs')).sort()) {
+    hash.update(`${name}\n${read(path.join(dir, name))}\n`);
+  }
+  return hash.digest('hex');
+}
+
 /** Name the ports of processes that don't run here yet, and who holds them; in cluster mode that is PM2's daemon. */
 function taken(ports, god, processes) {
   return [...ports]
@@ -282,7 +292,7 @@ async function facts(root, pm2Dir, named) {
   const god = daemon();
   const answer = {
     node: process.versions.node, path: process.env.PATH, pm2: pm2Dir, version: pm2Version(pm2Dir),
-    cpus: os.availableParallelism(), root, daemon: god,
+    cpus: os.availableParallelism(), root, runtime: runtime(root), daemon: god,
     current: current(root), releases: releases(root), processes: [], strays: [], foreign: [], trouble: null,
     migrations: migrations(root), driving: driving(root), taken: [], saved: saved().map((env) => env.name),
     pinned: Object.keys((readJson(path.join(runDir(root), 'reload.json')) || {}).env_files || {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -12,10 +13,11 @@ import pytest
 
 from fabfile import fleet
 from fabfile.commands import balancer, journal, lock, node, releases
-from fabfile.commands.shell import Shell, Step, cmd, script
+from fabfile.commands.shell import Shell, Step, call, cmd, script
 
 LIBRARIES = {part.__name__.rsplit(".", 1)[1]: part.LIBRARY for part in (balancer, journal, lock, node, releases)}
-WHOLE = script(fleet.LIBRARY, [Step("nothing", cmd("true"))], "@mark")
+NAMES = re.findall(r"^(\w+)\(\)", fleet.LIBRARY, re.MULTILINE)
+WHOLE = script(fleet.LIBRARY, [Step("nothing", cmd("true", *NAMES))], "@mark")
 
 
 def alive(pid: int) -> bool:
@@ -34,6 +36,17 @@ def test_steps_run_in_order_and_are_named(sh):
 def test_the_last_name_is_the_step_that_failed_and_its_code_is_kept(sh, code):
     ran = sh.run(Step("drain", cmd("true")), Step("probe", cmd("sh", "-c", f"exit {code}")), Step("restore", cmd("echo", "too far")))
     assert (ran.code, ran.names(), ran.text) == (code, ["drain", "probe"], "")
+
+
+def test_what_no_step_calls_is_not_sent(sh):
+    """Every function is found, and what one calls goes with it: a name that is missing would fail on the host, in the middle."""
+    for name in NAMES:
+        sent = set(re.findall(r"^(\w+)\(\)", script(fleet.LIBRARY, [Step("one", call(name))], "@mark"), re.MULTILINE))
+        assert name in sent
+        body = re.search(rf"^{name}\(\) .*?(?=^\w+\(\)|\Z)", fleet.LIBRARY, re.MULTILINE | re.DOTALL)[0]
+        assert {each for each in NAMES if re.search(rf"\b{each}\b", re.sub("#.*", "", body))} <= sent, name
+    text = script(fleet.LIBRARY, [Step("unlock", lock.drop("/srv/shop", "r1"))], "@mark", lock.beat("/srv/shop", "r1"))
+    assert set(re.findall(r"^(\w+)\(\)", text, re.MULTILINE)) == {"say", "fail", "work", "whole", "drop_lock", "is_owner", "beat"}
 
 
 def test_an_unset_variable_ends_the_step(sh):

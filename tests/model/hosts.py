@@ -389,7 +389,7 @@ class Host:
 
     def facts(self) -> dict[str, Any]:
         return {
-            "node": "22.0.0", "path": "/usr/bin", "pm2": "/usr/lib/pm2", "cpus": 2, "trouble": None, "strays": [], "pinned": [], "taken": [],
+            "node": "22.0.0", "path": "/usr/bin", "pm2": "/usr/lib/pm2", "cpus": 2, "runtime": "", "trouble": None, "strays": [], "pinned": [], "taken": [],
             "daemon": {"pid": 1, "home": "/home/app/.pm2", "version": "7"}, "version": "7", "saved": ["shop"],
             "current": {"state": self.link_state(), "release": self.current},
             "releases": [

@@ -1,0 +1,37 @@
+"""Our scripts on a host: told from others, and sent again only then. Run by a real shell and node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fabfile.commands import pm2
+from fabfile.commands.shell import Shell, Step
+
+
+def truth(one: Any, root: Any) -> Any:
+    """Give what the host itself says of our scripts."""
+    ran = one.run(Step("tools", Shell("pm2_dir=/nowhere; export PM2_HOME=$PWD/pm2")), Step("facts", pm2.facts(str(root), [])))
+    assert ran.code == 0, ran.text
+    return ran.event("facts")["runtime"]
+
+
+def test_a_host_knows_our_scripts_from_others(one, root):
+    assert truth(one, root) != pm2.runtime()
+    assert one.run(Step("install", pm2.install(str(root))), chunk=4096).code == 0
+    assert truth(one, root) == pm2.runtime()
+
+
+@pytest.mark.parametrize("name, text", [("gate.cjs", "// another"), ("driver.cjs", None), ("another.cjs", ""), ("truth.cjs", "")])
+def test_whatever_happened_to_them_shows(one, root, name, text):
+    assert one.run(Step("install", pm2.install(str(root))), chunk=4096).code == 0
+    file = root / ".gapless" / name
+    file.unlink() if text is None else file.write_text(text)
+    assert truth(one, root) != pm2.runtime()
+
+
+def test_what_is_installed_says_the_same(one, root):
+    assert one.run(Step("install", pm2.install(str(root))), chunk=4096).code == 0
+    ran = one.run(Step("tools", Shell("pm2_dir=/nowhere; export PM2_HOME=$PWD/pm2")), Step("facts", pm2.facts_again(str(root), [])))
+    assert ran.event("facts")["runtime"] == pm2.runtime()
