@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,7 @@ def read() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=0, help="counted runs of each contestant at each size; else fewer for large fleets")
     parser.add_argument("--rtt", type=float, default=20, help="ms")
     parser.add_argument("--only", default=",".join(EVERYBODY), help="contestants; the floor always takes part")
+    parser.add_argument("--keep", type=Path, help="leave there what the contestants wrote, gapless's own logs too")
     options = parser.parse_args()
     options.sizes = [int(size) for size in options.sizes.split(",")]
     options.only = options.only.split(",")
@@ -101,6 +103,8 @@ def fleet_for(options: argparse.Namespace, name: str, isolated: bool) -> Iterato
             yield fleet, folder
         finally:
             fleet.down()
+            if options.keep:
+                shutil.copytree(folder, options.keep, ignore=shutil.ignore_patterns("fleet"), symlinks=True, dirs_exist_ok=True)
 
 
 def usual_runs(size: int) -> int:
