@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.lab import namespaces, system
 
-from . import cgroups, table
+from . import cgroups, rivals, table
 from .contest import Contest
 from .contestants import EVERYBODY
 from .fleet import up
@@ -50,10 +50,13 @@ def read() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=0, help="counted runs of each contestant at each size; else fewer for large fleets")
     parser.add_argument("--rtt", type=float, default=20, help="ms")
     parser.add_argument("--only", default=",".join(EVERYBODY), help="contestants; the floor always takes part")
+    parser.add_argument("--many", type=int, default=0, help="hosts of one more fleet, to which only gapless deploys, with a long build too")
     parser.add_argument("--keep", type=Path, help="leave there what the contestants wrote, gapless's own logs too")
     options = parser.parse_args()
     options.sizes = [int(size) for size in options.sizes.split(",")]
     options.only = options.only.split(",")
+    options.left_out = {} if os.environ.get(INSIDE) else rivals.install()
+    options.only = [each for each in options.only if each != "pyinfra" or rivals.pyinfra()]
     if unknown := [name for name in options.only if name not in EVERYBODY]:
         parser.error(f"no contestant is called {', '.join(unknown)}; there are {', '.join(EVERYBODY)}")
     return options
@@ -77,13 +80,15 @@ def enter(name: str, folder: str) -> int:
 
 
 def bench(options: argparse.Namespace, name: str, isolated: bool) -> int:
-    """Bring the fleet up, let everybody deploy, print the tables."""
+    """Bring the fleet up, let everybody deploy, print the tables; write the page where all of it was measured."""
     try:
         with fleet_for(options, name, isolated) as (fleet, folder):
             contest = Contest(fleet, folder, options.only, lambda text: print(text, file=sys.stderr, flush=True))
             for size in options.sizes:
-                contest.at(size, options.runs or usual_runs(size))
-                print(f"\n{size} hosts, {options.rtt:g} ms round trip\n{table.markdown(table.COLUMNS, table.rows(contest.cells[size]))}\n", flush=True)
+                found = contest.at(size, options.runs or usual_runs(size))
+                print(f"\n{size} hosts, {options.rtt:g} ms round trip\n{table.markdown(table.COLUMNS, table.rows(found))}\n", flush=True)
+            if options.many:
+                contest.with_many(options.many)
     except (Failed, namespaces.LabError, system.MissingPrograms) as err:
         print(f"bench: {err}", file=sys.stderr)
         return 1
@@ -98,7 +103,7 @@ def fleet_for(options: argparse.Namespace, name: str, isolated: bool) -> Iterato
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         folder = Path(place)
         (folder / "fleet").mkdir()
-        fleet = up(folder / "fleet", max(options.sizes), options.rtt / 1000, isolated, groups)
+        fleet = up(folder / "fleet", max([*options.sizes, options.many]), options.rtt / 1000, isolated, groups)
         try:
             yield fleet, folder
         finally:

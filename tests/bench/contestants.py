@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import work
+from . import rivals, work
 from .fleet import HERE, Fleet
 
 CHECKOUT = HERE.parents[1]
@@ -19,13 +19,13 @@ app:
   name: shop
   repo: {repo}
   ref: main
-  root: ~/gapless
+  root: ~/{root}
   script: dist/main.js
   instances: 1
   build: [sleep {build}]
   migrate: echo {name} >>../../migrated
   shared: {{files: [.env], dirs: [uploads]}}
-  health: none
+  health: {health}
 defaults: {{max_parallel: 100%, min_healthy_time: 0s, healthy_deadline: 10s, kill_timeout: 5s}}
 groups:
   bench:
@@ -48,16 +48,18 @@ class Job:
     @property
     def env(self) -> dict[str, str]:
         """Give an environment in which nothing of this user's counts."""
-        return {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "HOME": str(self.folder), "XDG_STATE_HOME": str(self.folder / "state"), "LANG": "C.UTF-8"}
+        return {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "HOME": str(self.folder), "XDG_STATE_HOME": str(self.folder / "state"), "LANG": "C.UTF-8",
+                "BENCH_JOB": str(self.folder / "job.json")}
 
     def steps(self, root: str) -> list[tuple[str, str]]:
         return work.steps(root, str(self.fleet.repo), self.commit, self.number, self.build)
 
     def written(self, root: str) -> str:
         """Write the job where a peer reads it, and return that place."""
+        steps = self.steps(root)
         told = {
-            "hosts": self.hosts, "ssh_config": str(self.fleet.ssh_config), "steps": self.steps(root), "fused": work.fused(self.steps(root)),
-            "gated": work.gated(self.steps(root)),
+            "hosts": self.hosts, "ssh_config": str(self.fleet.ssh_config), "root": root, "release": work.release(self.number, self.commit),
+            "steps": steps, "fused": work.fused(steps), "gated": work.gated(steps),
         }
         (self.folder / "job.json").write_text(json.dumps(told))
         return str(self.folder / "job.json")
@@ -81,13 +83,25 @@ def peer(root: str, script: str) -> Callable[[Job], list[str]]:
     return lambda job: [sys.executable, "-I", str(HERE / "peers" / script), job.written(root)]
 
 
-def gapless(job: Job) -> list[str]:
-    link = job.folder / "ssh_config"
-    if not link.exists():
-        link.symlink_to(job.fleet.ssh_config)
-    text = HOSTS_YAML.format(repo=job.fleet.repo, build=job.build, hosts=", ".join(job.hosts), name=job.commit)
-    (job.folder / "hosts.yaml").write_text(text)
-    return [str(PROGRAMS / "fab"), "--search-root", str(CHECKOUT), "deploy", "--hosts", "bench"]
+def pyinfra(job: Job) -> list[str]:
+    job.written("pyinfra")
+    common = {"ssh_config_file": str(job.fleet.ssh_config), "ssh_known_hosts_file": str(job.fleet.folder / "known_hosts")}
+    hosts = [(host, {**common, "home": str(job.fleet.home(host))}) for host in job.hosts]
+    (job.folder / "inventory.py").write_text(f"hosts = {hosts!r}\n")
+    return [str(rivals.pyinfra()), "--yes", "inventory.py", str(HERE / "peers/pyinfra_deploy.py")]
+
+
+def gapless(root: str, health: str) -> Callable[[Job], list[str]]:
+    """Give the command of a deploy of ours, with the prober on, whose app has this health route."""
+    def command(job: Job) -> list[str]:
+        link = job.folder / "ssh_config"
+        if not link.exists():
+            link.symlink_to(job.fleet.ssh_config)
+        hosts = ", ".join(job.hosts)
+        text = HOSTS_YAML.format(repo=job.fleet.repo, build=job.build, hosts=hosts, name=job.commit, root=root, health=health)
+        (job.folder / "hosts.yaml").write_text(text)
+        return [str(PROGRAMS / "fab"), "--search-root", str(CHECKOUT), "deploy", "--hosts", "bench"]
+    return command
 
 
 EVERYBODY: Mapping[str, Contestant] = {each.name: each for each in (
@@ -95,5 +109,7 @@ EVERYBODY: Mapping[str, Contestant] = {each.name: each for each in (
     Contestant("barriers", "barriers", peer("barriers", "floor_barriers.py")),
     Contestant("fused", "fused", peer("fused", "fabric_fused.py")),
     Contestant("naive", "naive", peer("naive", "fabric_naive.py")),
-    Contestant("gapless", "gapless", gapless),
+    Contestant("pyinfra", "pyinfra", pyinfra),
+    Contestant("gapless", "gapless", gapless("gapless", "none")),
+    Contestant("probed", "probed", gapless("probed", "{path: /}")),
 )}

@@ -20,7 +20,7 @@ from tests.lab import making, namespaces, system, texts
 
 from .cgroups import Group, until
 
-PORT = 2222
+PORT, APP_PORT = 2222, 3000
 NEAR, NET = "10.77.0.1", "10.77.0.0/16"
 HERE = Path(__file__).parent
 TOOLS = HERE / "stubs/pm2/bin"
@@ -104,9 +104,11 @@ def up(folder: Path, count: int, rtt: float, isolated: bool, groups: Mapping[str
         place = folder / "hosts" / host
         sshd = [system.path_of("sshd"), "-D", "-E", str(place / "log"), "-f", str(place / "sshd_config")]
         fleet.processes.append(spawn([*inside, *apart, *sshd], fleet, "hosts"))
+    responder = [sys.executable, "-I", str(HERE / "responder.py"), str(APP_PORT), *fleet.hosts]
+    started(spawn([*inside, *responder], fleet, "line", stdout=subprocess.PIPE), fleet, "what answers on the app's port")
     for host in fleet.hosts:
         if not until(lambda host=host: answers(host), READY_SECONDS):
-            raise RuntimeError(f"the sshd of {host} does not answer: {(folder / 'hosts' / host / 'log').read_text()}")
+            raise RuntimeError(f"the sshd of {host} does not answer: {fleet.log(host).read_text()}")
     return fleet
 
 
@@ -116,17 +118,22 @@ def spawn(command: list[str], fleet: Fleet, kind: str, **more: Any) -> subproces
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=enter, start_new_session=True, cwd="/", **more)
 
 
+def started(process: subprocess.Popen[Any], fleet: Fleet, what: str) -> None:
+    """Keep a process that says `ready` first."""
+    fleet.processes.append(process)
+    assert process.stdout
+    if process.stdout.readline() != b"ready\n":
+        raise RuntimeError(f"{what} did not start")
+
+
 def lay_line(fleet: Fleet, rtt: float) -> int:
     """Start the delay line, give its far end all addresses, and return the pid in whose namespace they are."""
     first, *others = fleet.hosts
     namespaces.ip("link", "set", "lo", "up")
     command = [sys.executable, "-I", str(HERE / "delay.py"), str(rtt / 2), NEAR, first, NET]
     line = spawn(command, fleet, "line", stdout=subprocess.PIPE)
-    fleet.processes.append(line)
     os.setpriority(os.PRIO_PROCESS, line.pid, -15)  # late packets would be a longer line
-    assert line.stdout
-    if line.stdout.readline() != b"ready\n":
-        raise RuntimeError("the delay line could not be laid")
+    started(line, fleet, "the delay line")
     orders = "\n".join(f"addr add {host}/32 dev lo" for host in others)
     enter = [system.path_of("nsenter"), f"--net=/proc/{line.pid}/ns/net", system.path_of("ip"), "-batch", "-"]
     subprocess.run(enter, input=orders, text=True, check=True)

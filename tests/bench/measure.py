@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,28 +36,37 @@ class Reading:
     memory: float | None = None  # MiB
     logins: float = 0.0      # per host
     channels: float = 0.0
+    curve: list[tuple[float, float]] = field(default_factory=list)  # the time, and the CPU used until then
+
+    def told(self) -> dict[str, Any]:
+        """Give the figures as they are kept: rounded, and without the curve."""
+        return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(self).items() if name != "curve"}
 
 
-class Memory:
-    """Look at the memory of a tree again and again until `stop`, which returns the most that it ever took, in MiB."""
+class Watch:
+    """Look at what a tree uses again and again until `stop`: the most memory that it ever took in MiB, or how its CPU grows."""
 
-    def __init__(self, fleet: Fleet, root: int) -> None:
+    def __init__(self, fleet: Fleet, root: int, memory: bool) -> None:
         self.fleet = fleet
         self.root = root
+        self.memory = memory
         self.most = 0.0
+        self.curve: list[tuple[float, float]] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
     def _watch(self) -> None:
         while not self._over.wait(SAMPLED):
-            group = self.fleet.groups
-            self.most = max(self.most, sum(map(pss, group["controller"].pids() if group else family(self.root))))
+            group = self.fleet.groups["controller"] if self.fleet.groups else None
+            if self.memory:
+                self.most = max(self.most, sum(map(pss, group.pids() if group else family(self.root))))
+            elif group:
+                self.curve.append((time.time(), group.seconds()))
 
-    def stop(self) -> float:
+    def stop(self) -> None:
         self._over.set()
         self._thread.join()
-        return self.most
 
 
 def pss(pid: int) -> float:
@@ -79,33 +88,43 @@ def family(root: int) -> list[int]:
     return found
 
 
-def run(command: list[str], fleet: Fleet, hosts: Iterable[str], env: Mapping[str, str], cwd: Path, memory: bool = False) -> Reading:
-    """Run a contestant once; raise Failed when it does not end with 0."""
+def run(command: list[str], fleet: Fleet, hosts: Iterable[str], env: Mapping[str, str], cwd: Path, memory: bool, watched: bool) -> Reading:
+    """Run a contestant once; raise Failed when it does not end with 0. Either way of watching costs a little of the machine."""
     hosts = list(hosts)
     sizes = {host: fleet.log(host).stat().st_size for host in hosts}
     before = clocks(fleet)
-    with open(cwd / "output", "wb") as out:
-        enter = fleet.groups["controller"].enter if fleet.groups else None
-        began = time.monotonic()
-        child = subprocess.Popen(
-            command, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, preexec_fn=enter, start_new_session=True)
-        watch = Memory(fleet, child.pid) if memory else None
-        try:
-            code = child.wait(LIMIT)
-        finally:
-            if child.poll() is None:
-                child.kill()
-            wall = time.monotonic() - began
-            most = watch.stop() if watch else None
+    began = time.monotonic()
+    watch = carry_out(command, fleet, env, cwd, memory, watched)
+    wall = time.monotonic() - began
     after = clocks(fleet)
-    if code:
-        raise Failed(f"{' '.join(command)[:300]} ended with {code}:\n{(cwd / 'output').read_text(errors='replace')[-3000:]}")
     spent = {name: None if before[name] is None else after[name] - before[name] for name in before}
     logs = [figures.sshd_log(fleet.log(host).read_bytes()[sizes[host]:].decode(errors="replace")) for host in hosts]
     return Reading(
         wall=wall, cpu=spent["controller"], host_cpu=spent["hosts"] and spent["hosts"] / len(hosts), line_cpu=spent["line"],
-        busy=figures.others(spent), memory=most, logins=sum(each.logins for each in logs) / len(hosts),
-        channels=sum(each.channels for each in logs) / len(hosts))
+        busy=figures.others(spent), memory=watch.most if watch and memory else None, logins=sum(each.logins for each in logs) / len(hosts),
+        channels=sum(each.channels for each in logs) / len(hosts), curve=watch.curve if watch else [])
+
+
+def carry_out(command: list[str], fleet: Fleet, env: Mapping[str, str], cwd: Path, memory: bool, watched: bool) -> Watch | None:
+    """Run the command to its end, in the controller's control group."""
+    with open(cwd / "output", "wb") as out:
+        enter = fleet.groups["controller"].enter if fleet.groups else None
+        child = subprocess.Popen(
+            command, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, preexec_fn=enter, start_new_session=True)
+        watch = Watch(fleet, child.pid, memory) if memory or watched else None
+        try:
+            code = child.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            code = f"nothing within {LIMIT:.0f} s"
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+            if watch:
+                watch.stop()
+    if code:
+        raise Failed(f"{' '.join(command)[:300]} ended with {code}:\n{(cwd / 'output').read_text(errors='replace')[-3000:]}")
+    return watch
 
 
 def clocks(fleet: Fleet) -> dict[str, Any]:

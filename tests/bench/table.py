@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import figures
+
 COLUMNS = (
     "contestant", "runs", "wall s", "min-max", "x floor", "min-max", "CPU s", "CPU x", "MiB", "logins", "channels", "host CPU s", "line CPU s", "busy",
 )
 
 
-def rows(cells: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+def rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Give a row per contestant of one size."""
+    cells = {name: figures.cell(each) for name, each in found.items()}
     return [[
         name, str(cell["runs"]), middle(cell["wall"]), reach(cell["wall"]), middle(cell["over_floor"]["wall"]), reach(cell["over_floor"]["wall"]),
         middle(cell["cpu"]), middle(cell["over_floor"]["cpu"]), "-" if cell["memory"] is None else f"{cell['memory']:.0f}",

@@ -10,25 +10,29 @@ KEEP = 5
 
 def steps(root: str, repo: str, commit: str, number: int, build: float = BUILD) -> list[tuple[str, str]]:
     """Give each step by name; `root` is below the host's home."""
-    release = f"{number:04d}-{commit[:7]}"
+    new = release(number, commit)
     at = f'cd "$HOME"/{shlex.quote(root)}'
     mirror = "git --git-dir=mirror.git"
     return [
         ("lock", f'mkdir -p "$HOME"/{shlex.quote(root)}/releases && {at} && mkdir lock && echo bench >lock/owner'),
         ("fetch", f"{at} && {{ [ -d mirror.git ] || git init -q --bare mirror.git; }} && {mirror} fetch -q --no-tags {shlex.quote(repo)} {commit}"),
-        ("release", f"{at} && mkdir releases/{release}"),
-        ("check out", f"{at} && {mirror} archive {commit} | tar -x -C releases/{release}"),
-        ("link file", f"{at} && ln -s ../../shared/.env releases/{release}/.env"),
-        ("link dir", f"{at} && ln -s ../../shared/uploads releases/{release}/uploads"),
-        ("build", f"{at}/releases/{release} && sleep {build}"),
+        ("release", f"{at} && mkdir releases/{new}"),
+        ("check out", f"{at} && {mirror} archive {commit} | tar -x -C releases/{new}"),
+        ("link file", f"{at} && ln -s ../../shared/.env releases/{new}/.env"),
+        ("link dir", f"{at} && ln -s ../../shared/uploads releases/{new}/uploads"),
+        ("build", f"{at}/releases/{new} && sleep {build}"),
         ("migrate", f'{at} && {{ [ "$BENCH_HOST" != 1 ] || echo {commit} >>migrated; }}'),
-        ("flip", f"{at} && ln -s releases/{release} next && mv -T next current"),
+        ("flip", f"{at} && ln -s releases/{new} next && mv -T next current"),
         ("reload", f"{at} && sleep {RELOAD}"),
         ("health", f"{at} && [ -f current/dist/main.js ]"),
         ("prune", f"{at} && ls releases | sort | head -n -{KEEP} | while read -r old; do rm -rf \"releases/$old\"; done"),
-        ("history", f"{at} && echo {release} >>history"),
+        ("history", f"{at} && echo {new} >>history"),
         ("unlock", f"{at} && rm -rf lock"),
     ]
+
+
+def release(number: int, commit: str) -> str:
+    return f"{number:04d}-{commit[:7]}"
 
 
 def fused(work: list[tuple[str, str]]) -> str:
