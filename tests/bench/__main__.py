@@ -1,0 +1,121 @@
+"""Measure what a deploy costs, beside others: python -m tests.bench [--sizes 1,10] [--runs 3] [--rtt 20] [--only gapless,fused]."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.lab import namespaces, system
+
+from . import cgroups, rivals, table
+from .contest import Contest
+from .contestants import EVERYBODY
+from .fleet import up
+from .measure import Failed
+
+INSIDE = "GAPLESS_BENCH"  # names the bench in whose namespaces we are
+PR_SET_PDEATHSIG, SIGKILL = 1, 9
+
+
+def main() -> int:
+    """Do what the command line says; as root in namespaces of our own, so that nothing of it can stay behind."""
+    options = read()
+    if os.environ.get(INSIDE):
+        return bench(options, os.environ[INSIDE], isolated=True)
+    name = secrets.token_hex(3)
+    with tempfile.TemporaryDirectory(prefix="gapless-bench-") as folder:
+        try:
+            if namespaces.allowed():
+                return enter(name, folder)
+            if options.rtt:
+                print("bench: no namespaces here (they need root), so the line has no length", flush=True)
+                options.rtt = 0
+            return bench(options, name, isolated=False)
+        finally:
+            cgroups.remove(name)
+
+
+def read() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--sizes", default="1,10,30,100", help="numbers of hosts")
+    parser.add_argument("--runs", type=int, default=0, help="counted runs of each contestant at each size; else fewer for large fleets")
+    parser.add_argument("--rtt", type=float, default=20, help="ms")
+    parser.add_argument("--only", default=",".join(EVERYBODY), help="contestants; the floor always takes part")
+    parser.add_argument("--many", type=int, default=0, help="hosts of one more fleet, to which only gapless deploys, with a long build too")
+    parser.add_argument("--keep", type=Path, help="leave there what the contestants wrote, gapless's own logs too")
+    options = parser.parse_args()
+    options.sizes = [int(size) for size in options.sizes.split(",")]
+    options.only = options.only.split(",")
+    options.left_out = {} if os.environ.get(INSIDE) else rivals.install()
+    options.only = [each for each in options.only if each != "pyinfra" or rivals.pyinfra()]
+    if unknown := [name for name in options.only if name not in EVERYBODY]:
+        parser.error(f"no contestant is called {', '.join(unknown)}; there are {', '.join(EVERYBODY)}")
+    return options
+
+
+def enter(name: str, folder: str) -> int:
+    """Run ourselves again in namespaces that end with us, whatever ends us."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    command = [
+        system.path_of("unshare"), "--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc",
+        sys.executable, "-m", "tests.bench", *sys.argv[1:],
+    ]
+    child = subprocess.Popen(command, env={**os.environ, INSIDE: name, "TMPDIR": folder}, preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, SIGKILL))
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            continue  # it got the same signal, and ends in order
+
+
+def bench(options: argparse.Namespace, name: str, isolated: bool) -> int:
+    """Bring the fleet up, let everybody deploy, print the tables; write the page where all of it was measured."""
+    try:
+        with fleet_for(options, name, isolated) as (fleet, folder):
+            contest = Contest(fleet, folder, options.only, lambda text: print(text, file=sys.stderr, flush=True))
+            for size in options.sizes:
+                found = contest.at(size, options.runs or usual_runs(size))
+                print(f"\n{size} hosts, {options.rtt:g} ms round trip\n{table.markdown(table.COLUMNS, table.rows(found))}\n", flush=True)
+            if options.many:
+                contest.with_many(options.many)
+    except (Failed, namespaces.LabError, system.MissingPrograms) as err:
+        print(f"bench: {err}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+@contextmanager
+def fleet_for(options: argparse.Namespace, name: str, isolated: bool) -> Iterator[tuple]:
+    groups = cgroups.make(name)
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        folder = Path(place)
+        (folder / "fleet").mkdir()
+        fleet = up(folder / "fleet", max([*options.sizes, options.many]), options.rtt / 1000, isolated, groups)
+        try:
+            yield fleet, folder
+        finally:
+            fleet.down()
+            if options.keep:
+                shutil.copytree(folder, options.keep, ignore=shutil.ignore_patterns("fleet"), symlinks=True, dirs_exist_ok=True)
+
+
+def usual_runs(size: int) -> int:
+    """Say how often a size is run where nothing else is said: the larger, the longer and the steadier."""
+    return 5 if size <= 10 else 3 if size <= 30 else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

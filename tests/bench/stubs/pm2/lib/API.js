@@ -1,0 +1,1 @@
+// By this file the module of PM2 is known; nothing on a host of the bench reads it.
