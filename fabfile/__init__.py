@@ -1,9 +1,14 @@
 """Deploy Node apps under PM2 to groups of hosts over SSH, without losing a request."""
 
+import sys
+
 from invoke import Collection
 
-from . import build, deploy, doctor, env, hands, init, logs, migrate, ops, picture, reload, resume, rollback, touch
-from .folded import Folded
+# Invoke keeps no compiled modules for a file of tasks; this is a package, and would be compiled anew by each command.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+
+from . import build, deploy, doctor, env, hands, init, logs, migrate, ops, picture, reload, resume, rollback, touch  # noqa: E402
+from .folded import Folded  # noqa: E402
 
 # No default task: a bare `fab` must print help, not deploy.
 namespace = Collection(

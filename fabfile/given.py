@@ -18,7 +18,7 @@ from .inventory.values import Host, Targets
 MOST = 256 * 1024  # bytes of an env file
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """Hold a new text, or else the names to set and to unset; never shown by accident."""
 

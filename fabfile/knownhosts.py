@@ -15,7 +15,7 @@ REVOKED, AUTHORITY = "@revoked", "@cert-authority"
 SSH_PORT = 22
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Key:
     """Hold a public key; `kind` is its type, such as ssh-ed25519."""
 
@@ -27,7 +27,7 @@ class Key:
         return f"{self.kind} SHA256:{digest}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entry:
     """Hold one key that is known of a host, and where that is written."""
 

@@ -15,7 +15,7 @@ LATE = 124         # what timeout(1) says of a program that it ended
 MOST = 64 << 20    # bytes that are read of what it said, the last ones
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Done:
     """Hold how a program ended; `code` is 124 where it was ended for being late, below 0 for a signal."""
 

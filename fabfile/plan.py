@@ -19,7 +19,7 @@ Facts = Mapping[str, Any]  # one host's event `facts`: see runtime/truth.cjs
 NODE_AT_LEAST = (20, 12)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Options:
     """Hold the flags of one command."""
 

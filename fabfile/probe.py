@@ -6,8 +6,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import requests
-
 EVERY = 0.1  # seconds between two tries; other hosts answer in between
 
 
@@ -17,6 +15,8 @@ def answers(url: str, host: str | None, header: str | None, release: str, limit:
 
     Each try is a connection of its own, so that the balancer chooses anew. Without a release header any 200 will do.
     """
+    import requests  # costs a tenth of a second, and not every run has a balancer
+
     end = time.monotonic() + limit
     last = "no answer"
     headers = {"Connection": "close", **({"Host": host} if host else {})}
@@ -34,7 +34,7 @@ def answers(url: str, host: str | None, header: str | None, release: str, limit:
     return f"{release} never answered through {url} within {limit:.0f} s; the last answer was {last}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """Hold one answer: `status` is 0, and `why` says so, where none came."""
 
@@ -51,6 +51,8 @@ def ask(url: str, host: str | None, header: str | None, times: int, limit: float
 
 
 def _once(url: str, host: str | None, header: str | None, limit: float) -> Answer:
+    import requests
+
     begun = time.monotonic()
     headers = {"Connection": "close", **({"Host": host} if host else {})}
     try:

@@ -58,7 +58,7 @@ OWN_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 # --- what is asked --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Target:
     """Name one address to ask; the url's path is what is asked for.
 
@@ -108,7 +108,7 @@ class Target:
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rate:
     """Hold requests per second; 0 leaves a kind out. `hosts` caps the direct probes of all hosts together."""
 
@@ -135,7 +135,7 @@ class Rate:
 # --- what is reported -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Failure:
     """Tell one failed request in full; `label` was in force when the failure was seen."""
 
@@ -153,7 +153,7 @@ class Failure:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Version:
     """Say when a release answered first and last, and how often, failures included."""
 
@@ -162,7 +162,7 @@ class Version:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
     """Count one stretch of the run; latencies are of good answers and None where there was none."""
 
@@ -176,7 +176,7 @@ class Part:
     max: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Series:
     """Give counts per cell of `step` seconds, by scheduled time, baseline included; p99 is None if nothing was good."""
 
@@ -186,7 +186,7 @@ class Series:
     p99: list[float | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tally(Part):
     """Count one kind of request to one target, from the end of the baseline on."""
 
@@ -205,7 +205,7 @@ class Tally(Part):
     series: Series
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Report:
     """Hold what was measured; the properties speak of counted targets only."""
 
@@ -285,7 +285,7 @@ def _plain(value: object) -> object:
 # --- the books: pure, times come from outside -----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
     """Tell how one request ended; `failure` is None when it was good."""
 
@@ -378,7 +378,7 @@ def _merge(one: tuple[int, int, float | None], two: tuple[int, int, float | None
     return one[0] + two[0], one[1] + two[1], slowest
 
 
-@dataclass(slots=True)
+@dataclass
 class Up:
     """Remember when a target answered first; its kinds share this."""
 
@@ -466,7 +466,7 @@ class BadReply(Exception):
     """Say what in the answer was not HTTP."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     status: int
     headers: dict[str, str]
@@ -715,7 +715,7 @@ def _why(error: Exception, limit: float) -> str:
 # --- the prober -----------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass
 class _Clock:
     """Give seconds since the start, and the wall time of it."""
 

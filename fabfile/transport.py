@@ -1,8 +1,8 @@
 """
 One connection to one host: host keys, speed, bytes, cancel.
 
-A script goes over the channel's stdin to `sh -s`; lines that begin with the script's mark come back as events, whatever
-else is printed is kept as a bounded tail. Facts about Fabric and Paramiko that shape this file: docs/decisions.md.
+Scripts go one after another over a channel's stdin to one `sh -s`; lines that begin with a script's mark come back as events,
+whatever else is printed is kept as a bounded tail. Facts about Fabric and Paramiko that shape this file: docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import fabric
 import paramiko
 
 from . import knownhosts
-from .commands.shell import Shell
+from .commands.shell import Shell, one_of_many
 from .inventory.values import Ssh
 
 CONNECT_TIMEOUT = 15.0    # seconds, for TCP, banner and login each
@@ -99,11 +99,13 @@ class Line:
         self.trouble: Unreachable | None = None  # why the last try to open it failed
         self._channels = threading.BoundedSemaphore(CHANNELS)
         self._running: list[paramiko.Channel] = []
+        self._waiting: list[paramiko.Channel] = []  # whose shell has ended its script, and reads on
         self._opening = threading.RLock()  # a heartbeat must not take the one session that MaxSessions may allow
 
     def open(self) -> None:
         """Connect and log in, three tries; raise Unreachable."""
         self.trouble = None
+        self._waiting.clear()
         try:
             self._open()
         except Unreachable as err:
@@ -154,12 +156,10 @@ class Line:
                     running.sendall(HEARTBEAT)
 
     def _start(self, text: Shell) -> paramiko.Channel:
-        assert self.connection is not None
+        """Send a script to a shell that waits for one, else to a new one."""
         with self._opening:
-            channel: paramiko.Channel = self.connection.transport.open_session(timeout=self.timeout)
+            channel = next(filter(_listens, iter(self._pop, None)), None) or self._shell()
             try:
-                channel.set_combine_stderr(True)
-                channel.exec_command("exec sh -s")
                 channel.sendall(text.encode())
             except BaseException:
                 channel.close()
@@ -167,25 +167,40 @@ class Line:
             self._running.append(channel)
         return channel
 
+    def _pop(self) -> paramiko.Channel | None:
+        return self._waiting.pop() if self._waiting else None
+
+    def _shell(self) -> paramiko.Channel:
+        assert self.connection is not None
+        channel: paramiko.Channel = self.connection.transport.open_session(timeout=self.timeout)
+        channel.set_combine_stderr(True)
+        channel.exec_command("exec sh -s")
+        return channel
+
     def _exchange(self, text: Shell, mark: str, heard: Callable[[dict[str, Any]], None], outcome: Outcome) -> None:
-        channel = self._start(text)
+        channel = self._start(one_of_many(text, mark))
         try:
             tail: deque[str] = deque(maxlen=TAIL_LINES)
             for line in _lines(channel, mark):
-                if (event := _event(line, mark)) is not None:
-                    outcome.step = event["name"] if event["event"] == "step" else outcome.step
-                    if event["event"] not in PASSING:
-                        outcome.events.append(event)
-                    heard(event)
-                elif line.strip():
-                    tail.append(line)
-                    heard({"event": "line", "text": line})
+                if (event := _event(line, mark)) is None:
+                    if line.strip():
+                        tail.append(line)
+                        heard({"event": "line", "text": line})
+                    continue
+                if event["event"] == "exit":
+                    outcome.code = event["code"]
+                    break
+                outcome.step = event["name"] if event["event"] == "step" else outcome.step
+                if event["event"] not in PASSING:
+                    outcome.events.append(event)
+                heard(event)
             outcome.tail = list(tail)
-            channel.status_event.wait(self.timeout)
-            outcome.code = channel.exit_status if channel.exit_status >= 0 else None
         finally:
             self._running.remove(channel)
-            channel.close()
+            if outcome.code is None:
+                channel.close()
+            else:
+                self._waiting.append(channel)
 
     @property
     def alive(self) -> bool:
@@ -197,6 +212,11 @@ class Line:
         """Hang up; a script that still runs and carries the dead-man's stdin ends with it."""
         if self.connection is not None:
             _hang_up(self.connection)
+
+
+def _listens(channel: paramiko.Channel) -> bool:
+    """Say whether the shell of a channel is still there to read a script."""
+    return not (channel.closed or channel.eof_received or channel.exit_status_ready())
 
 
 def _event(line: str, mark: str) -> dict[str, Any] | None:
@@ -220,10 +240,10 @@ def _lines(channel: paramiko.Channel, mark: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     rest = ""
     while data := channel.recv(65536):
-        *whole, rest = (rest + decoder.decode(data)).split("\n")
-        yield from whole
+        lines = (rest + decoder.decode(data)).split("\n")
         # A line without end must not eat the memory.
-        rest = rest[-(EVENT_LIMIT if rest.startswith(mark) else LINE_LIMIT):]
+        *whole, rest = (each[-(EVENT_LIMIT if each.startswith(mark) else LINE_LIMIT):] for each in lines)
+        yield from whole
     if rest:
         yield rest
 
@@ -351,6 +371,8 @@ def _connect(ssh: Ssh, gateways: Gateways, timeout: float, asked: float, gateway
         connection.connect_kwargs["key_filename"] = [os.path.expanduser(ssh.key)]  # Fabric adds ssh config's keys to it
     connection.client.set_missing_host_key_policy(judge)  # it has no keys of its own, so it asks each time
     connection.open()
+    # Paramiko's thread wakes up ten times a second to look around; of hundreds of hosts that alone would keep a core busy.
+    connection.transport.sock.settimeout(PULSE)
     threading.Thread(target=connection.transport.feel_pulse, daemon=True).start()
     return connection
 
@@ -404,6 +426,12 @@ class _Transport(_Paramiko):
             with suppress(EOFError, OSError, paramiko.SSHException):
                 self._send_user_message(_pulse())
             time.sleep(PULSE)
+
+    def stop_thread(self) -> None:
+        """End the thread at once: it may be waiting for the socket."""
+        with suppress(AttributeError, EOFError, OSError, paramiko.SSHException):  # a ProxyCommand's pipe knows no shutdown
+            self.sock.shutdown(socket.SHUT_RDWR)
+        super().stop_thread()
 
     def _parse_request_success(self, m: paramiko.Message) -> None:
         self._unanswered = 0

@@ -6,6 +6,7 @@ import getpass
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -317,6 +318,50 @@ def test_one_login_serves_the_whole_run(ground):
         assert all(outcome.ok for outcome in fleet.each("x", {name: [Step("x", cmd("true"))] for name in fleet.lines}).values())
     fleet.close()
     assert ground.sshd.logins() == before + 3
+
+
+def shell_of(line: Line) -> int:
+    """Give the process that reads one script after another on the host."""
+    outcome = ran(line, Shell('say "{\\"event\\":\\"pid\\",\\"pid\\":$$}"'))
+    return int(outcome.last("pid")["pid"])
+
+
+def test_one_shell_reads_one_script_after_another(ground, opened):
+    """A session costs the host a login shell, which may read a long profile, and us two round trips."""
+    line = opened(ground.ssh())
+    first = shell_of(line)
+    failed = ran(line, Shell("cd /; PATH=/none; umask 0; exit 7"))
+    assert (failed.code, shell_of(line)) == (7, first)
+    assert ran(line, Shell('case $PWD:$PATH in /:*|*/none) exit 1; esac; command -v sh >/dev/null; cat')).code == 0  # nothing is left of it
+    assert ran(line, Shell("(sleep 0.3; echo late) &")).code == 0
+    assert (ran(line, cmd("sleep", "0.6")).code, shell_of(line)) == (0, first)  # what still talks disturbs nobody
+
+
+def test_two_scripts_at_once_have_a_shell_each(ground, opened):
+    line = opened(ground.ssh())
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(lambda _: shell_of(line), range(2)))) <= 2
+        both = [pool.submit(ran, line, cmd("sleep", "0.5")) for _ in range(2)]
+        begun = time.monotonic()
+        assert [each.result().code for each in both] == [0, 0]
+        assert time.monotonic() - begun < 0.95
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_a_shell_that_died_while_it_waited_is_replaced(ground, opened, sign):
+    line = opened(ground.ssh())
+    first = shell_of(line)
+    os.kill(first, sign)
+    wait(lambda: not Path(f"/proc/{first}").exists())
+    time.sleep(0.3)  # until the news is here
+    assert shell_of(line) != first
+
+
+def test_who_waits_costs_no_processor(ground, opened):
+    line = opened(ground.ssh())
+    before = time.process_time()
+    assert ran(line, cmd("sleep", "2")).code == 0
+    assert time.process_time() - before < 0.02  # ten looks a second would cost that
 
 
 def test_commands_are_not_delayed(ground, opened):

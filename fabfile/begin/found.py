@@ -16,7 +16,7 @@ CHECKS: dict[str, Callable[[str], object]] = {
 LONGEST = 40  # of a name that is made of something else: room for a suffix, and for the path of a socket
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Guess:
     """Hold a value, and where it was read."""
 
@@ -24,7 +24,7 @@ class Guess:
     why: str
 
 
-@dataclass(slots=True)
+@dataclass
 class Found:
     """Collect what was found; the order in which it is offered is the order of trust."""
 

@@ -16,7 +16,7 @@ from .verdict import Known, Verdict, bad, ok, unknown, unread, warn
 Row = Mapping[str, str]  # of `show stat`, by the names in its first line
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Front:
     """Hold what was read of the balancer of a group."""
 

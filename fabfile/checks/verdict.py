@@ -12,7 +12,7 @@ from ..inventory.values import Group, Host
 STATES = ("ok", "fixed", "unknown", "warn", "bad")  # the last one is the worst
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
     """
     Say how a check ended: `words` what is so, `means` what follows, `fix` what to type or to write.
@@ -27,7 +27,7 @@ class Verdict:
     mend: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Known:
     """Hold what was read of one host; what could not be read is None."""
 

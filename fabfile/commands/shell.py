@@ -43,7 +43,7 @@ def here(text: str) -> Shell:
     return Shell(f"<<'@END@'\n{text.rstrip()}\n@END@")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Step:
     """Name one step of a script: the last name that a host reported is where it stands or failed."""
 
@@ -87,8 +87,13 @@ def script(library: str, steps: Iterable[Step], mark: str, beat: Shell = SILENT.
         f"work() (\nset -eu\n{body}\n)\n"
         # In braces, so that the shell has read the last line before it runs the first: whatever reads stdin in between
         # would eat the rest of the script.
-        f"{{\n{_DEADMAN.format(beat=beat)}work\nrc=$?\nkill $watch 2>/dev/null\nexit $rc\n}}\n"
+        f"{{\n{_DEADMAN.format(beat=beat)}work\nrc=$?\n{{ kill $watch; wait $watch; }} 2>/dev/null\nexit $rc\n}}\n"
     )
+
+
+def one_of_many(text: Shell, mark: str) -> Shell:
+    """Have a shell that reads its stdin outlive this script, and tell its exit code as event `exit`: the next may be sent then."""
+    return Shell(f"(\n{text})\nprintf '\\n%s {{\"event\":\"exit\",\"code\":%d}}\\n' {shlex.quote(mark)} $?\n")
 
 
 _PROGRAM = re.compile(r"<<'@END@'\n.*?\n@END@", re.DOTALL)

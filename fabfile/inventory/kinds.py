@@ -17,7 +17,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kind(Generic[T]):
     """Hold how a node is read, and the same as JSON Schema; what the schema can't say is listed in tests/test_schema.py."""
 

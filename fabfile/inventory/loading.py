@@ -35,7 +35,7 @@ VARIABLE = "GAPLESS_INVENTORY"
 MOST_SHOWN = 30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Inventory:
     """Hold all that hosts.yaml says, in the order of the file."""
 

@@ -19,7 +19,7 @@ from .yamltext import Findings, Mapping, Mark, Node, Scalar
 SSH_PORT = 22
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Seat:
     """Hold a host as it was written; its name waits until all hosts are known."""
 
@@ -38,7 +38,7 @@ class _Seat:
         return host, self.ssh.port or SSH_PORT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Draft:
     """Hold a leaf group before its hosts have names and every finding is known."""
 
@@ -56,7 +56,7 @@ class _Draft:
         return Group(self.name, hosts, self.update, self.balancer, self.protected)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Family:
     """Hold a group of groups before it is known that it does not hold itself."""
 

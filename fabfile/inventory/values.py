@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Health:
     """Say how a worker proves that it is ready: GET `path` answers 200 within `timeout` seconds."""
 
@@ -13,7 +13,7 @@ class Health:
     timeout: float = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Process:
     """Name one PM2 process of the app; `instances` is a number or "max" (one per core)."""
 
@@ -27,7 +27,7 @@ class Process:
     exec_mode: str = "cluster"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class App:
     """Say what to deploy: where it comes from, how it is built, what runs."""
 
@@ -50,7 +50,7 @@ class App:
         return next((process.health.path for process in self.processes if process.health), "/")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Update:
     """Hold the rolling-update settings under Nomad's names; durations are seconds."""
 
@@ -64,7 +64,7 @@ class Update:
     on_failure: str = "rollback_all"         # rollback_all | rollback_failed | pause
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Balancer:
     """Name the balancer in front of a group; `host` is an ssh host, `socket` HAProxy's runtime socket there."""
 
@@ -81,7 +81,7 @@ class Balancer:
         return Ssh(host=self.host, ssh_config=self.ssh_config, known_hosts=self.known_hosts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ssh:
     """Override what ~/.ssh/config says of a host; None leaves it to ssh config."""
 
@@ -94,7 +94,7 @@ class Ssh:
     known_hosts: str | None = None           # a file of host keys that alone counts, for its jump hosts too
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Host:
     """Name one machine, with the app as its group and itself adjust it."""
 
@@ -106,7 +106,7 @@ class Host:
     pm2_home: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Group:
     """Name hosts that are updated together, behind one balancer or none."""
 
@@ -117,7 +117,7 @@ class Group:
     protected: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Composed:
     """Name several leaf groups at once; groups of groups are already followed to their leaves."""
 
@@ -126,7 +126,7 @@ class Composed:
     protected: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hook:
     """Name a command of the user's that runs beside a phase; `timeout` is seconds."""
 
@@ -139,7 +139,7 @@ class Hook:
     on_failure: str = "stop"                 # stop | warn
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Notice:
     """Name somebody who is told how a run ended; what is secret is named by its source, `env:NAME` or `file:PATH`."""
 
@@ -152,7 +152,7 @@ class Notice:
     on: str = "always"                       # always | failure
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Metrics:
     """Say where the figures of a run go: a file for node_exporter on this machine, an OTLP/HTTP collector."""
 
@@ -160,7 +160,7 @@ class Metrics:
     otlp: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Around:
     """Hold what runs beside a run and after it; `directory` is that of hosts.yaml, where local commands stand."""
 
@@ -170,7 +170,7 @@ class Around:
     metrics: Metrics = Metrics()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Targets:
     """Hold what a selector chose: leaf groups, each narrowed to its chosen hosts."""
 

@@ -27,7 +27,7 @@ KEY = re.compile(r"[^:]*:(?=\s|$)")
 UNUSABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, order=True)
 class Mark:
     """Point at a character; both numbers begin with 1."""
 
@@ -35,7 +35,7 @@ class Mark:
     column: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scalar:
     mark: Mark
     text: str
@@ -44,7 +44,7 @@ class Scalar:
     kind: str = "value"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sequence:
     mark: Mark
     items: tuple[Node, ...]
@@ -52,13 +52,13 @@ class Sequence:
     kind: str = "list"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entry:
     key: Mark
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mapping:
     mark: Mark
     entries: dict[str, Entry]
@@ -69,7 +69,7 @@ class Mapping:
 Node = Scalar | Sequence | Mapping
 
 
-@dataclass(slots=True)
+@dataclass
 class Findings:
     """Collect what is wrong, to say all of it at once and in the order of the file."""
 
@@ -203,7 +203,7 @@ def _mark(mark: Any) -> Mark:
     return Mark(mark.line + 1, mark.column + 1) if mark else Mark()
 
 
-@dataclass(slots=True)
+@dataclass
 class _Open:
     """Hold a list or mapping whose end has not come yet; a mapping's keys and values alternate."""
 

@@ -20,7 +20,7 @@ from .view import Look
 MOST = 30  # commits that are listed by name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Way:
     """Lead from the commit that is live on a host (None: nothing is) to the one that is meant."""
 

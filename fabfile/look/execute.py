@@ -22,7 +22,7 @@ TIMED_OUT = 124    # as timeout(1) says it
 POLICIES = ("any", "all", "none")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Order:
     """Hold what to run and how: seconds for each host, how many hosts at once, what counts as a failure of the whole."""
 

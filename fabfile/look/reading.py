@@ -28,7 +28,7 @@ Event = Mapping[str, Any]
 Heard = tuple[Any, float]  # what a job has brought at last (None: nothing yet), and for how long its next answer is overdue
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Server:
     """Hold what a balancer says of one host: `event` is its word, None if it does not know it; `trouble` says why there is none."""
 
@@ -41,7 +41,7 @@ class Server:
         return f"? ({self.trouble})" if self.trouble else in_rotation(self.event)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading:
     """Hold what one host says, and what its balancer says of it."""
 
@@ -99,7 +99,7 @@ class Reading:
         yield from pinned(facts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Front:
     """Hold what the app answers through the balancer of a group, asked from here."""
 
@@ -117,7 +117,7 @@ class Front:
         return [each.why or f"{each.status}" for each in self.answers if each.status != 200]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Whole:
     """Hold one reading of the whole fleet."""
 

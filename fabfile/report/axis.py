@@ -15,7 +15,7 @@ GLYPH = 6.3                 # units that one letter takes at 12 px
 BOLD = 7.3                  # the same in bold
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Axis:
     """Turn seconds since the run began into units from the left."""
 

@@ -20,7 +20,7 @@ _DRAINED = {"drained": ("ok", "", "out"), "alone": ("said", "alone", "in"), "cro
 _WORKER = {"boot": "to load its script", "held": "to prove healthy", "settling": "to stay healthy"}
 
 
-@dataclass(slots=True)
+@dataclass
 class Cell:
     """Say where one host stands in one column, or stood: `state` is going, ok, failed, or said (neither of these); times are the run's."""
 
@@ -42,7 +42,7 @@ class Cell:
         return self.text or (f"ok {spent:.0f}s" if self.state == "ok" else "FAILED")
 
 
-@dataclass(slots=True)
+@dataclass
 class Wait:
     """Say what a host is waited for, since when, and until when by which setting, if there is a limit."""
 

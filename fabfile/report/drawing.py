@@ -32,7 +32,7 @@ SIGNED = {"refused": "refused, failed", "broken": "broken", "cut": "link lost, a
 BARS = {"new": "serves {release}", "old": "serves another release", "out": "out of rotation, or nothing there to serve"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Look:
     """Say how tall lanes are, and how much stands in them: less, the more hosts there are; `single`: each thing tells itself."""
 

@@ -30,7 +30,7 @@ STOPPED = "stopped, and tidied"
 NO_END = "no end: it goes on, or it died and left this"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Phase:
     """Name a phase of the whole run, from `start` to `end` in seconds."""
 
@@ -40,7 +40,7 @@ class Phase:
     end: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cell:
     """Count the requests of one stretch of time; `p99` in seconds, None where no answer was good."""
 
@@ -51,7 +51,7 @@ class Cell:
     p99: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answered:
     """Say from when to when a release answered requests, and how many."""
 
@@ -61,7 +61,7 @@ class Answered:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Measured:
     """Hold what was counted; `cells` lie on the run's own axis of time."""
 
@@ -73,7 +73,7 @@ class Measured:
     doubts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Figures:
     """Hold a run as a report shows it; `began` is seconds since the epoch, all other times are seconds since then."""
 

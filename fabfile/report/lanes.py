@@ -15,7 +15,7 @@ WORDS = 160  # characters of what was said at a moment; all of it is in the log
 NOTED = ("revive", "stray", "scale", "remove", "note")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segment:
     """Name a stretch of a host's time, in seconds since the run began; `kind` is also its colour."""
 
@@ -25,7 +25,7 @@ class Segment:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mark:
     """Name a moment in a host's time."""
 
@@ -34,7 +34,7 @@ class Mark:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Serving:
     """Say from when on clients of a host met which release; "" if it got no request or had nothing to answer with."""
 
@@ -42,7 +42,7 @@ class Serving:
     release: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lane:
     """Hold one host's way through a run."""
 

@@ -12,7 +12,7 @@ from ..inventory.values import Targets
 OUTCOMES = {0: "done", 1: "failed", 2: "refused", 3: "locked", 4: "unfit", 5: "unsettled"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ended:
     """Hold a run that is over: its folder (run.jsonl is complete but for the summary), its targets, its summary."""
 

@@ -16,7 +16,7 @@ from ..report.summary import Ended
 from .notify import Untold, post
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Figure:
     """Hold one figure of a run; a counter adds up over runs."""
 

@@ -25,7 +25,7 @@ from .rollout import Rollout, new_id
 from .signals import Stop, stopped_by
 
 RETRY = 3.0  # seconds between two looks at a lock that is waited for
-AFTERMATH = 2.0  # seconds to go on counting after the last host: a loss may show late
+AFTERMATH = 2.0  # seconds at most to go on counting after the last host: a loss may show late
 COUNTED = 1.0    # seconds between two events that say how many requests were sent so far
 
 
@@ -130,9 +130,10 @@ def _leave(rollout: Rollout, stream: Stream, code: int) -> None:
 
 def _measure(rollout: Rollout, prober: Prober, error: BaseException | None) -> Report:
     """Count on for a moment, then close the books."""
-    if rollout.waves.reloaded:
-        rollout.emit("finish", "", {"event": "waiting", "what": "losses that show late", "limit": AFTERMATH, "setting": ""})
-        time.sleep(AFTERMATH)
+    patience = min(AFTERMATH, max(group.update.min_healthy_time for group in rollout.targets.groups))
+    if rollout.waves.reloaded and rollout.probe_targets():
+        rollout.emit("finish", "", {"event": "waiting", "what": "losses that show late", "limit": patience, "setting": "min_healthy_time"})
+        time.sleep(patience)
     return prober.stop(grace=2 if isinstance(error, Interrupted) else None)
 
 
