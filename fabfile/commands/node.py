@@ -59,6 +59,11 @@ use_tools() { # node_bin pm2_home
     done
     find_pm2 || fail "pm2 is $(command -v pm2), but its module was not found; looked in $pm2_dir"
 }
+recall_tools() { # path pm2_home pm2_dir
+    export PATH="$1"
+    [ -z "$2" ] || export PM2_HOME="$2"
+    pm2_dir=$3
+}
 clean_node() { # script argument...
     # PM2's daemon passes its own environment on to every worker, so it must be born with next to nothing.
     env -i HOME="$HOME" PATH="$PATH" USER="${USER:-$(id -un)}" LOGNAME="${LOGNAME:-$(id -un)}" SHELL="${SHELL:-/bin/sh}" \
@@ -126,6 +131,11 @@ copy_tree() { # from to
 def tools(node_bin: str | None, pm2_home: str | None = None) -> Shell:
     """Put node, pm2 and git in PATH, or say where they were looked for; sets $pm2_dir, and PM2_HOME where one is named."""
     return call("use_tools", path(node_bin or ""), path(pm2_home or ""))
+
+
+def tools_again(found: str, pm2_home: str | None, pm2_dir: str) -> Shell:
+    """Use the tools in the PATH where they were found, and the directory of PM2's module: looking twice could find others."""
+    return call("recall_tools", cmd(found), path(pm2_home or ""), cmd(pm2_dir))
 
 
 def build_step(root: str, release: str, run: str, command: str, env_files: Iterable[str]) -> Shell:

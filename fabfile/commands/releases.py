@@ -65,7 +65,8 @@ link_shared() { # root release kind path...
     root=$1 dir=$1/releases/$2 kind=$3; shift 3
     real=$(cd -P "$dir" && pwd)
     for name; do
-        parent=$(dirname "$name") there=$dir/$(dirname "$name")
+        case $name in */*) parent=${name%/*} ;; *) parent=. ;; esac
+        there=$dir/$parent
         while [ ! -e "$there" ]; do there=$(dirname "$there"); done
         # A link in the repository could lead the mkdir and the rm below out of the release.
         case $(cd -P "$there" && pwd)/ in "$real"/*) ;; *) fail "$name: $parent leads out of the release" ;; esac

@@ -155,8 +155,8 @@ class Rollout:
         ]
 
     def tools(self, host: Host) -> Step:
-        """Use the tools where claim found them: looking twice could find others."""
-        return Step("tools", node.tools(self.facts[host.name]["path"], host.pm2_home))
+        """Use the tools where claim found them."""
+        return Step("tools", node.tools_again(self.facts[host.name]["path"], host.pm2_home, self.facts[host.name]["pm2"]))
 
     # ------------------------------------------------------------------ migrate
 

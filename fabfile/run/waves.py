@@ -205,7 +205,7 @@ class Waves:
         work = plan.driver(wanted, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime, bad, scales)
         before = [
             Step("own", lock.enter(host.app.root, self.id, f"revert {left}" if left else f"reload {release}")),
-            Step("tools", node.tools(self.facts[host.name]["path"], host.pm2_home)),
+            Step("tools", node.tools_again(self.facts[host.name]["path"], host.pm2_home, self.facts[host.name]["pm2"])),
         ]
         self.waiting("reload", host, "its driver to begin", group.update.healthy_deadline, "healthy_deadline")
         outcome = self.fleet.detached("reload", host.name, before, host.app.root, "driver", run, work)
