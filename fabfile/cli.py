@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import fields
 from functools import partial, wraps
 from inspect import Parameter, Signature, signature
@@ -79,8 +79,12 @@ def _with_shared(shared: type[How] | type[Seen], help: Mapping[str, str], body: 
 
     @wraps(body)
     def verb(c: Any, **flags: Any) -> None:
-        _refuse_dry(c)
-        body(c, shared(**{name: flags.pop(name, default) for name, default in common.items()}), **flags)
+        from .report.page import Page
+
+        how = shared(**{name: flags.pop(name, default) for name, default in common.items()})
+        with Page(how.format).refused():
+            _refuse_dry(c)
+            body(c, how, **flags)
 
     context, _, *own = signature(body).parameters.values()
     mine = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default) for name, default in common.items()]
@@ -140,8 +144,8 @@ def targets(hosts: str) -> Targets:
 
 def widths(text: str) -> tuple[str, ...]:
     """Read --max-parallel: "2", "25%" or a list of them for the waves, "1,25%,100%"."""
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
-    if bad := [part for part in found if not re.fullmatch(r"[1-9][0-9]*|([1-9][0-9]?|100)%", part)]:
+    found = tuple(part.strip() for part in text.split(",")) if text else ()
+    if bad := [part for part in found if not re.fullmatch(r"[1-9][0-9]{0,8}|([1-9][0-9]?|100)%", part)]:
         raise UsageError(f"--max-parallel: {bad[0]!r} is neither a number of hosts nor a percentage")
     return found
 
@@ -164,7 +168,7 @@ def look(c: Any, seen: Seen, first: Callable[[Targets], None] = lambda chosen: N
     from .report.page import Page
 
     page = Page(seen.format)
-    with page.ended(), _tells_interrupt():
+    with page.ended(), _tells_interrupt(page):
         chosen = targets(named)
         first(chosen)
         view = Look(chosen, page)
@@ -175,12 +179,22 @@ def look(c: Any, seen: Seen, first: Callable[[Targets], None] = lambda chosen: N
 
 
 @contextmanager
-def _tells_interrupt() -> Iterator[None]:
-    """End with 130 on Ctrl-C where no lock is held yet; fab by itself says 1, which would be a failed deploy."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted") from None
+def _tells_interrupt(page: Page) -> Iterator[None]:
+    """End with 130 on Ctrl-C (143 on SIGTERM) where no run is under way; fab by itself says 1, which would be a failed deploy."""
+    from .run import signals
+
+    with signals.stopped_by(partial(_leave, page)) as stop:
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted", stop.code) from None
+
+
+def _leave(page: Page, code: int) -> None:
+    """Leave at once, from within a signal: what hangs, a login say, is not waited for."""
+    with suppress(Exception), page.refused():  # it may have come in the middle of a print
+        raise Interrupted("interrupted, and left at once", code)
+    os._exit(code)
 
 
 def confirm(chosen: Targets, how: How | Seen, yes: bool, show: Callable[[], None] = lambda: None) -> None:
@@ -190,7 +204,9 @@ def confirm(chosen: Targets, how: How | Seen, yes: bool, show: Callable[[], None
     name = chosen.protected[0]
     if os.environ.get("CI") or how.format == "json" or not sys.stdin.isatty():
         raise UsageError(f"{name} is protected: say --yes to go on without a terminal")
-    with _tells_interrupt():
+    from .report.page import Page
+
+    with _tells_interrupt(Page(how.format)):
         show()
         try:
             typed = input(f"{name} is protected. Type its name to go on: ").strip()
@@ -211,15 +227,13 @@ def run(c: Any, how: How, options: Options, *, source: bool = False) -> Iterator
     from . import ahead
     from .report.page import Page
 
-    page = Page(how.format)
-    with page.refused():
-        kept = ahead.kept(how)
-        planned = str(kept["selector"]) if kept and not getattr(c, "original_host", "") else ""
-        named = selector(c, how.hosts or planned)
-        if not named:
-            yield None
-            return
-        yield from _run(named, how, options, source, page, kept)
+    kept = ahead.kept(how)
+    planned = str(kept["selector"]) if kept and not getattr(c, "original_host", "") else ""
+    named = selector(c, how.hosts or planned)
+    if not named:
+        yield None
+        return
+    yield from _run(named, how, options, source, Page(how.format), kept)
 
 
 def _run(named: str, how: How, options: Options, source: bool, page: Page, kept: Forecast | None) -> Iterator[Rollout | None]:
@@ -234,7 +248,7 @@ def _run(named: str, how: How, options: Options, source: bool, page: Page, kept:
     patience = _patience(how.wait)
     commit = _commit(chosen, options) if source else ""
     if how.plan:
-        with _tells_interrupt():
+        with _tells_interrupt(page):
             ahead.foretell(chosen, options, commit, page)
         yield None
         return
@@ -281,7 +295,7 @@ def _put_right(chosen: Targets, options: Options, commit: str, how: How, held: L
     """
     from .run import recovery
 
-    with _tells_interrupt():
+    with _tells_interrupt(page):
         try:
             left = recovery.find(chosen, page.say)
         except UsageError as err:
@@ -308,14 +322,13 @@ def take_up(c: Any, how: How, verb: str) -> Iterator[tuple[Rollout, Left] | None
     from .report.page import Page
     from .run import recovery
 
+    chosen = targets(named)
+    confirm(chosen, how, how.yes)
     page = Page(how.format)
-    with page.refused():
-        chosen = targets(named)
-        confirm(chosen, how, how.yes)
-        with _tells_interrupt():
-            left = recovery.find(chosen, page.say)
-        with _instead_of(left, chosen, verb, how) as rollout:
-            yield rollout, left
+    with _tells_interrupt(page):
+        left = recovery.find(chosen, page.say)
+    with _instead_of(left, chosen, verb, how) as rollout:
+        yield rollout, left
 
 
 def _instead_of(left: Left, chosen: Targets, verb: str, how: How) -> AbstractContextManager[Rollout]:

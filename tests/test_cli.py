@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -76,9 +78,11 @@ class Desk:
     def hosts(self, text: str) -> None:
         (self.place / "hosts.yaml").write_text(text)
 
+    def command(self, program: str, *words: str) -> list[str]:
+        return [sys.executable, "-c", STARTED.format(PROGRAMS[program]), "-r", str(HOME), *words]
+
     def say(self, program: str, *words: str, typed: str | None = None) -> subprocess.CompletedProcess[str]:
-        run = [sys.executable, "-c", f"from {PROGRAMS[program]}.main import program; program.run()", "-r", HOME, *words]
-        done = subprocess.run(run, cwd=self.place, env=self.env, capture_output=True, text=True, check=False, input=typed, timeout=60)
+        done = subprocess.run(self.command(program, *words), cwd=self.place, env=self.env, capture_output=True, text=True, check=False, input=typed, timeout=60)
         assert "Traceback" not in done.stderr + done.stdout
         return done
 
@@ -98,6 +102,25 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 both = pytest.mark.parametrize("program", PROGRAMS)
+
+
+# Who starts tests in the background has them ignore Ctrl-C, and what they start would too.
+STARTED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from {}.main import program; program.run()"
+MANY = f"""\
+import contextlib, io, json, sys
+from fabric.main import program
+said = []
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["fab", "-r", "{HOME}", *words]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            program.run(sys.argv)
+            code = 0
+        except SystemExit as end:
+            code = end.code
+    said.append([words, code, out.getvalue(), err.getvalue()])
+print(json.dumps(said))
+"""
 
 
 @both
@@ -236,8 +259,71 @@ def test_a_look_that_cant_be_meant_is_refused(desk, words, told):
     assert told in desk.refused("inv", *words, "--hosts", "web")
 
 
+NUMBERS = [("logs", "--lines"), ("history", "--lines"), ("exec", "--limit"), ("exec", "--timeout"), ("logs", "--since"), ("scale", "--instances"),
+           ("deploy", "--wait"), ("reload", "--max-parallel"), ("status", "--format")]
+NONSENSE = ["abc", "-1", "1e9", "9" * 30, "٣", "½", " ", "\udcff", "1\n2", "1.5", "nan", "0.0.1s", "9999-12-31T23:59:59.x", "0001-01-01", "'"]
+
+
+@pytest.mark.parametrize("verb, flag", NUMBERS)
+def test_nonsense_is_refused_in_words_and_programs_are_told(desk, verb, flag):
+    """In one process each, for there are many: fab is slow to start."""
+    typed = [[verb, "--hosts", "web", f"{flag}={text}", *(["--command", "true"] if verb == "exec" else []), *how]
+             for text in NONSENSE for how in ([], ["--format", "json"]) if not (how and flag == "--format")]
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, json.dumps(typed)], cwd=desk.place, env=desk.env, capture_output=True, text=True, check=False, timeout=120)
+    assert "Traceback" not in done.stderr, done.stderr
+    for words, code, said, told in json.loads(done.stdout):
+        assert (code, bool(told.strip())) == (2, True), (words, code, said, told)
+        if words[-1] == "json":
+            [line] = said.splitlines()
+            assert {**json.loads(line), "message": ""} == {"event": "summary", "schema": 1, "exit": 2, "message": ""}, words
+    assert desk.listener.came == 0
+
+
 def test_downtime_is_refused_before_anyone_is_asked(desk):
     assert "--allow-downtime" in desk.refused("inv", "deploy", "--hosts", "forked")
+
+
+class Silent(Listener):
+    """Stand where a host hangs: it lets one in, and says nothing until it is told to let go."""
+
+    def __init__(self) -> None:
+        self.held: list[socket.socket] = []
+        self.someone = threading.Event()
+        super().__init__()
+
+    def _count(self) -> None:
+        with suppress(OSError):
+            while True:
+                self.held.append(self.listener.accept()[0])
+                self.someone.set()
+
+    def let_go(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for each in self.held:
+            each.close()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("words", [["status"], ["logs", "--follow"], ["reload", "--plan"], ["resume"]], ids=" ".join)
+def test_a_look_that_is_interrupted_tells_programs_of_its_end(tmp_path, words, number, times):
+    silent = Silent()
+    desk = Desk(tmp_path, silent)
+    with subprocess.Popen(desk.command("fab", *words, "--hosts", "web", "--format", "json"), cwd=desk.place, env=desk.env, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert silent.someone.wait(20)
+        for _ in range(times):
+            time.sleep(0.2)
+            process.send_signal(number)
+        if times == 1:
+            time.sleep(0.2)
+            silent.let_go()
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in err) == (128 + number, False), err
+    [line] = out.splitlines()
+    assert json.loads(line) == {"event": "summary", "schema": 1, "exit": 128 + number, "message": "interrupted" + ", and left at once" * (times - 1)}
 
 
 def test_a_missing_ssh_config_is_refused(desk):

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..commands import node, pm2
+from ..commands import node
+from ..commands.ask import running as what_runs
 from ..commands.shell import Step
 from ..errors import safe
 from ..fleet import Fleet
@@ -22,7 +23,7 @@ def ask(hosts: Iterable[str], found: Found) -> dict[str, list[App]]:
     try:
         for host, why in fleet.open_what_can_be().items():
             found.note(f"{host} was not asked what runs there: {safe(why).splitlines()[0]}")
-        steps = [Step("tools", node.tools(None)), Step("running", pm2.running())]
+        steps = [Step("tools", node.tools(None)), Step("running", what_runs())]
         outcomes = fleet.each("init", {host: steps for host, line in fleet.lines.items() if line.alive})
     finally:
         fleet.close()

@@ -45,12 +45,6 @@ def _named(processes: Iterable[Process]) -> list[str]:
     return [f"{each.name}={each.port or ''}={each.health.path if each.health else ''}" for each in processes]
 
 
-def running() -> Shell:
-    """Report all that PM2 runs for this user as one event `running`; writes nothing, needs nothing installed."""
-    order = call("clean_node", cmd("-"), Shell('"$pm2_dir"'))
-    return Shell(f"{order} {here(source('running.cjs'))}")
-
-
 def answers(header: str | None, processes: Iterable[Process], times: int) -> Shell:
     """Report what answers on the port of each process that has one, asked so many times, as an event `answers` each."""
     asked = [f"{each.name}={each.port}={each.health.path}={times}" for each in processes if each.port and each.health]

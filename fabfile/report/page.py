@@ -73,10 +73,11 @@ class Page:
 
     @contextmanager
     def refused(self) -> Iterator[None]:
-        """Tell programs of an error that no run has told them of in its own summary."""
+        """Tell programs of an error that nobody has told them of before: a run does so in its own summary."""
         try:
             yield
         except GaplessError as err:
             if not err.told:
                 self.tell("summary", schema=SCHEMA, exit=err.code, message=err.message)
+            err.told = True
             raise

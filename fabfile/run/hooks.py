@@ -59,12 +59,11 @@ class Hooks:
         bad = {name: lines for name, lines in said.items() if lines is not None}
         if not bad:
             return
-        lines = dict.fromkeys(f"  | {line}" for lines in bad.values() for line in lines)
-        told = "\n".join([f"{', '.join(self._place(hook, name) for name in bad)}: the hook {_moment(hook)} failed: {hook.run}", *lines])
+        lines = dict.fromkeys(line for lines in bad.values() for line in lines)
+        told = f"{', '.join(self._place(hook, name) for name in bad)}: the hook {_moment(hook)} failed: {hook.run}"
         if hook.on_failure == "stop" and not lenient:
-            raise HookFailed(told)
-        place = self._place(hook, next(iter(bad)))
-        self.fleet.emit("hook", place, {"event": "note", "text": "; ".join(line.removeprefix("  | ") for line in told.splitlines())})
+            raise HookFailed("\n".join([told, *(f"  | {line}" for line in lines)]))
+        self.fleet.emit("hook", self._place(hook, next(iter(bad))), {"event": "note", "text": "; ".join([*told.splitlines(), *lines])})
 
     def _place(self, hook: Hook, name: str) -> str:
         return HERE if hook.where == "local" and hook.each != "host" else name

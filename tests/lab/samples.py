@@ -39,30 +39,23 @@ def quiet(lab: Lab) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-@contextmanager
-def port_held(lab: Lab) -> Iterator[None]:
-    """Have a stranger listen on the app's port of lab2."""
-    lab.run("lab2", "setsid node -e 'require(\"net\").createServer().listen(3000)' old-server.js </dev/null >/dev/null 2>&1 & sleep 1")
-    yield
-    lab.run("lab2", "kill $(pgrep -f '[o]ld-server.js')")
+def broken(**hosts: tuple[str, str]) -> Around:
+    """Run the first command on each of these hosts before, and the second one, which mends it, after."""
+    @contextmanager
+    def around(lab: Lab) -> Iterator[None]:
+        for host, (breaks, _) in hosts.items():
+            lab.run(host, breaks)
+        yield
+        for host, (_, mends) in hosts.items():
+            lab.run(host, mends)
+
+    return around
 
 
-@contextmanager
-def one_differs(lab: Lab) -> Iterator[None]:
-    """Have a directory on two hosts of three."""
-    for host in ("lab1", "lab3"):
-        lab.run(host, "mkdir ~/shop/shared/uploads")
-    yield
-    for host in ("lab1", "lab3"):
-        lab.run(host, "rmdir ~/shop/shared/uploads")
-
-
-@contextmanager
-def neglected(lab: Lab) -> Iterator[None]:
-    """Lose lab2's env file, and let everybody look into what is ours there."""
-    lab.run("lab2", "cp ~/shop/shared/.env ~/env.was; rm ~/shop/shared/.env; chmod 755 ~/shop/.gapless")
-    yield
-    lab.run("lab2", "mv ~/env.was ~/shop/shared/.env; chmod 600 ~/shop/shared/.env; chmod 700 ~/shop/.gapless")
+STRANGER = "setsid node -e 'require(\"net\").createServer().listen(3000)' old-server.js </dev/null >/dev/null 2>&1 & sleep 1"
+UPLOADS = "mkdir ~/shop/shared/uploads", "rmdir ~/shop/shared/uploads"
+NEGLECTED = "cp ~/shop/shared/.env ~/env.was; rm ~/shop/shared/.env; chmod 755 ~/shop/.gapless"
+MENDED = "mv ~/env.was ~/shop/shared/.env; chmod 600 ~/shop/shared/.env; chmod 700 ~/shop/.gapless"
 
 
 @contextmanager
@@ -104,14 +97,14 @@ class Scene:
 
 
 STORY = (
-    Scene("fab deploy --ref v1 --hosts lab", "port", 4, port_held),
+    Scene("fab deploy --ref v1 --hosts lab", "port", 4, broken(lab2=(STRANGER, "kill $(pgrep -f '[o]ld-server.js')"))),
     Scene("fab deploy --ref v1 --hosts lab"),
     Scene("fab deploy --ref v2 --hosts lab --plan", "plan"),
     Scene("fab deploy --ref v2 --hosts lab"),
     Scene("fab deploy --ref v3-throws --hosts lab", "throws", 1, loaded),
     Scene("fab logs --errors --lines 4 --hosts lab1", "logs"),
-    Scene("fab exec --hosts lab --command 'test -e ~/shop/shared/uploads && echo there'", "exec", 1, one_differs),
-    Scene("fab doctor --hosts lab", "doctor", 4, neglected),
+    Scene("fab exec --hosts lab --command 'test -e ~/shop/shared/uploads && echo there'", "exec", 1, broken(lab1=UPLOADS, lab3=UPLOADS)),
+    Scene("fab doctor --hosts lab", "doctor", 4, broken(lab2=(NEGLECTED, MENDED))),
     Scene("fab rollback --hosts lab", "rollback"),
     Scene("fab releases --hosts lab", "releases"),
     Scene("fab history --hosts lab", "history"),

@@ -13,7 +13,7 @@ import pytest
 
 from fabfile import cli, fleet, ownership, probe
 from fabfile.report import page
-from fabfile.run import lease, runner, waves
+from fabfile.run import lease, runner, signals, waves
 from fabfile.run.rollout import Rollout
 from fabfile.run.signals import Stop
 from tests.model import turns
@@ -179,6 +179,7 @@ def installed() -> Iterator[None]:
         patch.setattr(cli, "targets", lambda hosts: world().targets(hosts))
         patch.setattr(page, "put", lambda line: None)
         patch.setattr(runner, "stopped_by", stopped_by)
+        patch.setattr(signals, "stopped_by", stopped_by)
         patch.setattr(runner, "_prober", measured)
         patch.setattr(runner, "AFTERMATH", 0)
         patch.setattr(runner, "os", SimpleNamespace(_exit=killed, environ={}))

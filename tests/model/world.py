@@ -18,7 +18,7 @@ from typing import Any
 from fabfile import plan
 from fabfile.commands.shell import Step
 from fabfile.errors import GaplessError
-from fabfile.inventory.values import App, Balancer, Group, Host, Process, Ssh, Targets, Update
+from fabfile.inventory.values import App, Around, Balancer, Group, Hook, Host, Process, Ssh, Targets, Update
 from fabfile.ownership import BEAT, LEASE
 from fabfile.run.rollout import Rollout
 from fabfile.run.signals import Stop
@@ -305,6 +305,7 @@ class World:
         self.acting: Command | None = None
         self.strays: list[Play] = []
         self.quality: dict[str, Quality] = {}
+        self.hooks: tuple[Hook, ...] = ()
         self.loose = False                         # a clock jumped, or a person took a lock away: none of ours can know
         self.story: list[str] = []
         self.promise = ""                          # the first one that was broken
@@ -337,7 +338,7 @@ class World:
 
     def targets(self, selector: str) -> Targets:
         chosen = tuple(group for group in self.groups if selector in ("all", group.name))
-        return Targets(selector, chosen, chosen)
+        return Targets(selector, chosen, chosen, around=Around(hooks=self.hooks))
 
     def place(self, name: str) -> ModelHost | Front:
         return self.fronts[name] if name in self.fronts else self.hosts[name]
