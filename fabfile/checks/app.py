@@ -20,8 +20,7 @@ def health(known: Known) -> list[Verdict]:
         return ok("nothing runs that could be asked" if wanted else "hosts.yaml names no route")
     routes = {process.name: process.health for process in known.host.app.processes if process.health}
     found = [
-        verdict
-        for each in known.more["health"]
+        verdict for each in known.more["health"]
         for verdict in _health(known, each, routes[each["name"]].path, routes[each["name"]].timeout)
     ]
     slowest = max(each["ms"] for each in known.more["health"])
@@ -34,53 +33,35 @@ def _health(known: Known, each: Mapping[str, Any], route: str, limit: float) -> 
     if status == 200:
         if each["ms"] <= SLOW * limit * 1000:
             return []
-        return [
-            warn(
-                f"{who}: GET {route} took {each['ms']} ms of {limit:g} s",
-                "A little more load, and it counts as unhealthy.",
-                "make the route cheaper, or health: {timeout: 10s} in hosts.yaml",
-            )
-        ]
+        return [warn(
+            f"{who}: GET {route} took {each['ms']} ms of {limit:g} s", "A little more load, and it counts as unhealthy.",
+            "make the route cheaper, or health: {timeout: 10s} in hosts.yaml",
+        )]
     if status == 0:
-        return [
-            bad(
-                f"{who}: GET {route}: {each['why']}",
-                "It would be taken for dead: a deploy that meets it goes back.",
-                _log(known, each["name"]),
-            )
-        ]
+        return [bad(
+            f"{who}: GET {route}: {each['why']}", "It would be taken for dead: a deploy that meets it goes back.",
+            _log(known, each["name"]),
+        )]
     if 300 <= status < 400:
         where = f" to {each['location']}" if each.get("location") else ""
-        return [
-            bad(
-                f"{who}: GET {route} gave {status}, a redirect{where}",
-                "Redirects are not followed: a login page must not count as healthy.",
-                f"answer 200 on {route} without a login, or name another route: health: {{path: /…}} in hosts.yaml",
-            )
-        ]
+        return [bad(
+            f"{who}: GET {route} gave {status}, a redirect{where}", "Redirects are not followed: a login page must not count as healthy.",
+            f"answer 200 on {route} without a login, or name another route: health: {{path: /…}} in hosts.yaml",
+        )]
     if status == 404:
-        return [
-            bad(
-                f"{who}: GET {route} gave 404",
-                "The app has no such route; no worker would ever count as healthy.",
-                "health: {path: /…}  in hosts.yaml, or add the route",
-            )
-        ]
+        return [bad(
+            f"{who}: GET {route} gave 404", "The app has no such route; no worker would ever count as healthy.",
+            "health: {path: /…}  in hosts.yaml, or add the route",
+        )]
     if status in (401, 403):
-        return [
-            bad(
-                f"{who}: GET {route} gave {status}",
-                "It wants a login; no worker would ever count as healthy.",
-                f"answer 200 on {route} without a login",
-            )
-        ]
-    return [
-        bad(
-            f"{who}: GET {route} gave {status}, want 200",
-            "It counts as unhealthy: a deploy that meets it goes back.",
-            _log(known, each["name"]),
-        )
-    ]
+        return [bad(
+            f"{who}: GET {route} gave {status}", "It wants a login; no worker would ever count as healthy.",
+            f"answer 200 on {route} without a login",
+        )]
+    return [bad(
+        f"{who}: GET {route} gave {status}, want 200", "It counts as unhealthy: a deploy that meets it goes back.",
+        _log(known, each["name"]),
+    )]
 
 
 def _log(known: Known, name: str) -> str:
@@ -103,8 +84,7 @@ def port(known: Known) -> list[Verdict]:
         who = f"pid {holder['pid']} of {holder['user']}: {holder['command']}" if holder["pid"] else holder["command"]
         means = f"{each['name']} can't listen there; what answers on that port is something else."
         fix = (
-            f"if it is not needed: {known.there(kill(known, holder))}   else another port: in hosts.yaml"
-            if holder["pid"]
+            f"if it is not needed: {known.there(kill(known, holder))}   else another port: in hosts.yaml" if holder["pid"]
             else known.there(f"sudo ss -ltnp 'sport = :{each['port']}'")
         )
         found.append(bad(f"port {each['port']} of {each['name']} is held by {who}", means, fix))
@@ -142,35 +122,21 @@ def lock(known: Known) -> list[Verdict]:
         return ok("free") if known.said("free") else unread()
     name, run = known.host.name, ownership.run_of(held)
     if run is None:
-        return [
-            bad(
-                "locked by an unknown owner: its record is empty",
-                "A full disk leaves such locks. No deploy can begin.",
-                f"if no deploy runs: {known.there(f'rm -r {doctor.word(known.root)}/.gapless/lock')}",
-            )
-        ]
+        return [bad(
+            "locked by an unknown owner: its record is empty", "A full disk leaves such locks. No deploy can begin.",
+            f"if no deploy runs: {known.there(f'rm -r {doctor.word(known.root)}/.gapless/lock')}",
+        )]
     told = ownership.told({name: held}, name).splitlines()[0].removeprefix(f"{name}: ")
     if not ownership.gone(held):
-        return [
-            warn(
-                told,
-                "A deploy waits for it, or is refused.",
-                f"wait: --wait 10m   or, if you know that it is dead: fab unlock --hosts {name} --id {run}",
-            )
-        ]
+        return [warn(
+            told, "A deploy waits for it, or is refused.",
+            f"wait: --wait 10m   or, if you know that it is dead: fab unlock --hosts {name} --id {run}",
+        )]
     if ownership.harmless(held):
-        return [
-            warn(
-                told,
-                "It had nothing in hand; the next deploy takes its lock over unasked.",
-                f"fab unlock --hosts {name} --id {run}",
-                "lock",
-            )
-        ]
-    return [
-        bad(
-            told,
-            "It died with something in hand: the fleet may be mixed.",
-            f"fab resume --hosts {name}   finishes it   or   fab abort --hosts {name}   takes it back",
-        )
-    ]
+        return [warn(
+            told, "It had nothing in hand; the next deploy takes its lock over unasked.", f"fab unlock --hosts {name} --id {run}", "lock",
+        )]
+    return [bad(
+        told, "It died with something in hand: the fleet may be mixed.",
+        f"fab resume --hosts {name}   finishes it   or   fab abort --hosts {name}   takes it back",
+    )]

@@ -13,8 +13,7 @@ MEANS = {
     "auth": "sshd is there and is the right one; it takes none of our keys for this user.",
     "key unknown": "Nobody has said yet that this key is really that host's; it is not taken on trust.",
     "key changed": "Another machine answers there, it was set up anew, or somebody is in between.",
-    "key revoked": "A key that must not be used any more.",
-    "other": "",
+    "key revoked": "A key that must not be used any more.", "other": "",
 }
 
 

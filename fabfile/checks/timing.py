@@ -29,13 +29,10 @@ def boot(known: Known) -> list[Verdict]:
         ]
     short = [each for each in known.more["workers"] if each["listen_timeout"] < longest["ms"]]
     if short:
-        return [
-            bad(
-                f"{words}, PM2's listen_timeout of {short[0]['name']} is {short[0]['listen_timeout']} ms",
-                "A plain pm2 reload ends the old worker before the new one listens.",
-                f"{known.fab('reload')}   sets it",
-            )
-        ]
+        return [bad(
+            f"{words}, PM2's listen_timeout of {short[0]['name']} is {short[0]['listen_timeout']} ms",
+            "A plain pm2 reload ends the old worker before the new one listens.", f"{known.fab('reload')}   sets it",
+        )]
     return ok(f"{words}; healthy_deadline is {limit:g} s")
 
 
@@ -51,8 +48,7 @@ def drain(known: Known) -> list[Verdict]:
     words = f"the longest request took {longest:.1f} s (HAProxy's ttime_max, since it started)"
     found = [
         warn(
-            f"{words}; {name} is {limit:g} s",
-            means,
+            f"{words}; {name} is {limit:g} s", means,
             f"{name}: {max(2, round(1.5 * longest))}s  in hosts.yaml; if it was a single event: {_forget(known)}",
         )
         for name, limit, means in (

@@ -28,31 +28,11 @@ from .view import Look
 
 HERE = "this machine"
 HOST_CHECKS = {
-    "node": machine.node,
-    "pm2": machine.pm2,
-    "git": machine.git,
-    "repo": machine.repo,
-    "disk": machine.disk,
-    "inodes": machine.inodes,
-    "clock": machine.clock,
-    "rights": machine.rights,
-    "shared": files.shared,
-    "env file": files.env,
-    "leftovers": files.leftovers,
-    "lock": app.lock,
-    "migration": app.migration,
-    "link": files.link,
-    "daemon": pm2.daemon,
-    "owner": pm2.owner,
-    "mode": pm2.mode,
-    "script": pm2.started,
-    "workers": pm2.workers,
-    "port": app.port,
-    "health": app.health,
-    "boot time": timing.boot,
-    "drain time": timing.drain,
-    "saved list": pm2.dump,
-    "startup": machine.startup,
+    "node": machine.node, "pm2": machine.pm2, "git": machine.git, "repo": machine.repo, "disk": machine.disk, "inodes": machine.inodes,
+    "clock": machine.clock, "rights": machine.rights, "shared": files.shared, "env file": files.env, "leftovers": files.leftovers,
+    "lock": app.lock, "migration": app.migration, "link": files.link, "daemon": pm2.daemon, "owner": pm2.owner, "mode": pm2.mode,
+    "script": pm2.started, "workers": pm2.workers, "port": app.port, "health": app.health, "boot time": timing.boot,
+    "drain time": timing.drain, "saved list": pm2.dump, "startup": machine.startup,
 }
 FRONT_CHECKS = {"socket": front.socket, "servers": front.servers, "url": front.url}
 
@@ -91,13 +71,11 @@ class Doctor:
         outcomes = self.look.each("doctor", self._steps)
         fronts = {
             self._front_name(group): self._front(group, whole)
-            for group, whole in zip(self.look.targets.groups, self.look.targets.fleet, strict=True)
-            if group.balancer
+            for group, whole in zip(self.look.targets.groups, self.look.targets.fleet, strict=True) if group.balancer
         }
         knowns = {
             host.name: self._known(host, group, outcomes[host.name], fronts.get(self._front_name(group)), begun)
-            for group in self.look.targets.groups
-            for host in group.hosts
+            for group in self.look.targets.groups for host in group.hosts
         }
         neighbours = {name: known.more["addresses"] if known.more else [] for name, known in knowns.items()}
         verdicts: Verdicts = {HERE: self._here()}
@@ -108,13 +86,9 @@ class Doctor:
     def _steps(self, host: Host) -> list[Step]:
         root = host.app.root
         return [
-            Step("clock", doctor.clock()),
-            Step("room", doctor.room(root)),
-            Step("lock", softly(lock.show(root))),
-            Step("startup", softly(doctor.startup())),
-            Step("tools", softly(doctor.tools(host.node_bin, host.pm2_home))),
-            Step("facts", softly(doctor.by_node(root, doctor.wanted(host.app)))),
-            Step("repo", doctor.repo(host.app.repo)),
+            Step("clock", doctor.clock()), Step("room", doctor.room(root)), Step("lock", softly(lock.show(root))),
+            Step("startup", softly(doctor.startup())), Step("tools", softly(doctor.tools(host.node_bin, host.pm2_home))),
+            Step("facts", softly(doctor.by_node(root, doctor.wanted(host.app)))), Step("repo", doctor.repo(host.app.repo)),
         ]
 
     def _hear(self, phase: str, host: str, event: Mapping[str, Any]) -> None:
@@ -124,12 +98,7 @@ class Doctor:
     def _known(self, host: Host, group: Group, outcome: Outcome, behind: Front | None, begun: float) -> Known:
         looked = outcome.last("looked") or {}
         return Known(
-            host,
-            group,
-            outcome.events,
-            looked.get("facts"),
-            looked.get("more"),
-            self._offset(host.name, outcome, begun),
+            host, group, outcome.events, looked.get("facts"), looked.get("more"), self._offset(host.name, outcome, begun),
             behind.servers if behind else {},
         )
 
@@ -154,10 +123,7 @@ class Doctor:
         outcome = self.fleet.run("doctor", line, [Step("balancer", doctor.front(balancer))])
         route = group.hosts[0].app.route
         return Front(
-            whole,
-            balancer,
-            outcome.events,
-            self._answer(*self.fleet.url(balancer, route)) if balancer.url else None,
+            whole, balancer, outcome.events, self._answer(*self.fleet.url(balancer, route)) if balancer.url else None,
             front.rows(outcome.events),
         )
 
@@ -197,13 +163,9 @@ class Doctor:
         every = [line.ssh for line in self.fleet.lines.values()]
         apps = {(host.app.repo, host.app.ref) for host in self.look.targets.hosts}
         return {
-            "hosts.yaml": ok(f"{len(self.look.targets.hosts)} hosts"),
-            "ssh config": here.ssh_config(every),
-            "known_hosts": here.known_hosts((ssh, known_as(ssh)[1]) for ssh in every),
-            "versions": here.versions(),
-            "git": here.git(),
-            "logs": here.state(state_dir()),
-            "ref": [verdict for one in sorted(apps) for verdict in self._source(*one)],
+            "hosts.yaml": ok(f"{len(self.look.targets.hosts)} hosts"), "ssh config": here.ssh_config(every),
+            "known_hosts": here.known_hosts((ssh, known_as(ssh)[1]) for ssh in every), "versions": here.versions(), "git": here.git(),
+            "logs": here.state(state_dir()), "ref": [verdict for one in sorted(apps) for verdict in self._source(*one)],
         }
 
     def _source(self, repo: str, ref: str) -> list[Verdict]:
@@ -255,12 +217,9 @@ class Doctor:
         if "gapless mode" in mends:
             steps.append(Step("gapless mode", softly(doctor.mode("700", root, [".gapless"]))))
         if "env mode" in mends:
-            steps.append(
-                Step(
-                    "env mode",
-                    softly(doctor.mode("600", root, [place for file in envs for place in (f"shared/{file}", f"current/{file}")])),
-                )
-            )
+            steps.append(Step(
+                "env mode", softly(doctor.mode("600", root, [place for file in envs for place in (f"shared/{file}", f"current/{file}")])),
+            ))
         if "shared dirs" in mends:
             steps.append(Step("shared dirs", softly(doctor.dirs(root, app_.shared_dirs))))
         if "leftovers" in mends:
@@ -281,13 +240,8 @@ class Doctor:
             for check, each in found.items():
                 fix = "\n".join(dict.fromkeys(one.fix for one in each if one.fix))
                 self.page.tell(
-                    "check",
-                    host=host,
-                    check=check,
-                    state=worst(each),
-                    words="; ".join(one.words for one in each),
-                    means=" ".join(dict.fromkeys(one.means for one in each if one.means)),
-                    fix=fix,
+                    "check", host=host, check=check, state=worst(each), words="; ".join(one.words for one in each),
+                    means=" ".join(dict.fromkeys(one.means for one in each if one.means)), fix=fix,
                 )
         hosts = {name: found for name, found in verdicts.items() if name in self.look.hosts}
         for name, found in verdicts.items():
@@ -301,8 +255,6 @@ class Doctor:
         return {host: {"ssh": found["ssh"]} if worst(found.get("ssh", ())) == "bad" else found for host, found in verdicts.items()}
 
     def _tell_origins(self) -> None:
-        rows = [
-            [name, what, value, where] for name, line in self.fleet.lines.items() for what, (value, where) in origins(line.ssh).items()
-        ]
+        rows = [[name, what, value, where] for name, line in self.fleet.lines.items() for what, (value, where) in origins(line.ssh).items()]
         self.page.table("ssh", ["host", "setting", "value", "from"], rows)
         self.page.say("")
