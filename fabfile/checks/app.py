@@ -28,46 +28,37 @@ def health(known: Known) -> list[Verdict]:
 
 
 def _health(known: Known, each: Mapping[str, Any], route: str, limit: float) -> list[Verdict]:
-    who = "the app" if each["id"] is None else f"worker {each['id']}"
-    status = each["status"]
+    who = each["name"] if each["id"] is None else f"worker {each['id']} of {each['name']}"
+    status, asked = each["status"], f"{who}: GET {route}"
+    other = "or name another route: health: {path: /…}  in hosts.yaml"
     if status == 200:
-        if each["ms"] <= SLOW * limit * 1000:
-            return []
-        return [warn(
-            f"{who}: GET {route} took {each['ms']} ms of {limit:g} s", "A little more load, and it counts as unhealthy.",
+        return [] if each["ms"] <= SLOW * limit * 1000 else [warn(
+            f"{asked} took {each['ms']} ms of {limit:g} s", "A little more load, and it counts as unhealthy.",
             "make the route cheaper, or health: {timeout: 10s} in hosts.yaml",
         )]
     if status == 0:
-        return [bad(
-            f"{who}: GET {route}: {each['why']}", "It would be taken for dead: a deploy that meets it goes back.",
-            _log(known, each["name"]),
-        )]
+        means = "It would be taken for dead: a deploy that meets it goes back."
+        return [bad(f"{asked}: {each['why']}", means, f"{_log(known, each['name'])}   then, worker by worker: {known.fab('reload')}")]
     if 300 <= status < 400:
         where = f" to {each['location']}" if each.get("location") else ""
-        return [bad(
-            f"{who}: GET {route} gave {status}, a redirect{where}", "Redirects are not followed: a login page must not count as healthy.",
-            f"answer 200 on {route} without a login, or name another route: health: {{path: /…}} in hosts.yaml",
-        )]
+        means = "Redirects are not followed: a login page must not count as healthy."
+        return [bad(f"{asked} gave {status}, a redirect{where}", means, f"answer 200 on {route} without a login, {other}")]
     if status == 404:
-        return [bad(
-            f"{who}: GET {route} gave 404", "The app has no such route; no worker would ever count as healthy.",
-            "health: {path: /…}  in hosts.yaml, or add the route",
-        )]
+        means = "The app has no such route; no worker would ever count as healthy."
+        return [bad(f"{asked} gave 404", means, "health: {path: /…}  in hosts.yaml, or add the route")]
     if status in (401, 403):
-        return [bad(
-            f"{who}: GET {route} gave {status}", "It wants a login; no worker would ever count as healthy.",
-            f"answer 200 on {route} without a login",
-        )]
+        means = "It wants a login; no worker would ever count as healthy."
+        return [bad(f"{asked} gave {status}", means, f"answer 200 on {route} without a login, {other}")]
     return [bad(
-        f"{who}: GET {route} gave {status}, want 200", "It counts as unhealthy: a deploy that meets it goes back.",
-        _log(known, each["name"]),
+        f"{asked} gave {status}, want 200", "It counts as unhealthy: a deploy that meets it goes back.",
+        f"{_log(known, each['name'])}   tells why; where the release is to blame: {known.fab('rollback')}",
     )]
 
 
 def _log(known: Known, name: str) -> str:
     assert known.facts is not None
     files = list(dict.fromkeys(item["errors"] for item in known.facts["processes"] if item["name"] == name and item["errors"]))
-    return known.there("tail -n 50 " + " ".join(doctor.word(file) for file in files[:4]))
+    return known.there("tail -n 50 " + " ".join(doctor.word(file) for file in files[:4]) if files else known.pm2("logs", "--nostream"))
 
 
 def port(known: Known) -> list[Verdict]:

@@ -29,9 +29,19 @@ class Front:
     def said(self, event: str) -> Mapping[str, Any] | None:
         return next((each for each in self.events if each["event"] == event), None)
 
+    @property
+    def client(self) -> str:
+        """Name what its host talks to HAProxy with."""
+        return str((self.said("socket") or {}).get("client", ""))
+
     def there(self, command: str) -> str:
         """Spell out how to run a command on the balancer's host."""
         return doctor.typed(self.balancer.ssh, command)
+
+    def config(self, change: str) -> str:
+        """Spell out a change of HAProxy's configuration, and how it comes into force."""
+        check = "sudo haproxy -c -f /etc/haproxy/haproxy.cfg && sudo systemctl reload haproxy"
+        return f"{change} of haproxy.cfg, then: {self.there(check)}"
 
 
 def _address(row: Row) -> tuple[str, str]:
@@ -53,11 +63,11 @@ def socket(front: Front) -> list[Verdict]:
     said, where, there = front.said("socket"), front.balancer.socket, front.there
     if said is None:
         return unread()
-    means = "No host can be drained: a deploy fails closed."
+    means, admin = "No host can be drained: a deploy fails closed.", f"stats socket {where} mode 660 level admin   in global"
     if not said["there"]:
         return [bad(
             f"there is no socket {said['path']}", means,
-            f"in global of haproxy.cfg: stats socket {where} mode 660 level admin   then: {there('sudo systemctl reload haproxy')}",
+            f"{there('sudo systemctl start haproxy')}   where it runs: {front.config(admin)}",
         )]
     if not said["writable"]:
         return [bad(
@@ -67,11 +77,12 @@ def socket(front: Front) -> list[Verdict]:
     if not said["client"]:
         return [bad("no socat, perl or python3 to talk to the socket with", means, there("sudo apt-get install -y socat"))]
     if silent := front.said("silent"):
-        return [bad(f"HAProxy's socket {said['path']}: {silent['said']}", means, there("sudo systemctl status haproxy"))]
+        start = f"{there('sudo systemctl start haproxy')}   where it does not come up: {there('systemctl status haproxy')}"
+        return [bad(f"HAProxy's socket {said['path']}: {silent['said'].strip()}", means, start)]
     if "denied" in str((front.said("admin") or {}).get("said", "")).lower():
         return [bad(
             f"the socket {said['path']} takes no orders: its level is not admin", means,
-            f"stats socket {where} mode 660 level admin   in haproxy.cfg, then: {there('sudo systemctl reload haproxy')}",
+            front.config(admin),
         )]
     return ok(f"{said['path']} takes orders")
 
@@ -101,14 +112,14 @@ def servers(front: Front) -> list[Verdict]:
     if unchecked:
         found.append(warn(
             f"no health check for {', '.join(unchecked)}", "HAProxy sends requests to a host that is dead.",
-            f"server {unchecked[0]} ADDRESS:PORT check   in backend {backend} of haproxy.cfg",
+            front.config(f"server {unchecked[0]} {front.servers[unchecked[0]].get('addr') or 'ADDRESS:PORT'} check   in backend {backend}"),
         ))
     sticky = sorted(name for name, row in front.servers.items() if row.get("cookie"))
     if sticky:
         found.append(warn(
             f"sessions stick to servers by a cookie: {', '.join(sticky)}",
             "A drained server still gets the clients that have its cookie, and may never be empty.",
-            f"take the cookie out of backend {backend} in haproxy.cfg, or raise drain_timeout:",
+            f"take the cookie out: {front.config(f'backend {backend}')}   or raise drain_timeout: in hosts.yaml",
         ))
     return found or ok(f"{', '.join(sorted(front.servers))}")
 
@@ -188,16 +199,22 @@ def _rotation(known: Known, row: Row) -> Verdict:
     assert front is not None
     status = row.get("status", "")
     if status.startswith(("UP", "no check")):
-        return Verdict("ok", f"in rotation ({status})")
+        return Verdict("ok", f"in rotation ({status})") if row.get("weight") != "0" else _weightless(known, front)
     if not known.deployed:
         return Verdict("ok", f"{status}: nothing is deployed yet")
-    ready = doctor.typed(front.ssh, f"echo 'set server {front.backend}/{known.host.server} state ready' | socat - {doctor.socket(front)}")
+    back = known.fab("restore")
     if status.startswith(("MAINT", "DRAIN")):
-        return warn(
-            f"out of rotation: {status}", "Somebody took it out, or a run that died; a deploy leaves it out.",
-            f"if it should serve: {ready}",
-        )
+        means = "Somebody took it out, or a run that died; a deploy leaves it out."
+        return warn(f"out of rotation: {status}", means, f"if it should serve: {back}")
     return bad(
         f"out of rotation: HAProxy says {status} {row.get('check_status', '')} {row.get('last_chk', '')}".rstrip(),
         "It gets no request; the others carry its share.", f"fab status --hosts {known.host.name}",
+    )
+
+
+def _weightless(known: Known, front: Balancer) -> Verdict:
+    weight = doctor.order(front, f"set server {front.backend}/{known.host.server} weight 100%", known.client)
+    return warn(
+        "out of rotation: its weight at HAProxy is 0", "It is up, and gets no request; the others carry its share.",
+        f"if it should serve: {doctor.typed(front.ssh, weight)}   where haproxy.cfg says weight 0: correct it there",
     )

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ..inventory.values import Ssh
+from . import repo
 from .verdict import Verdict, bad, ok, warn
 
 PINS = {"fabric": ((3, 2, 3), (4,)), "invoke": ((2, 2, 1), (3,)), "paramiko": ((4,), (6,))}  # at least, and below; as in pyproject.toml
@@ -77,8 +78,10 @@ def known_hosts(files: Iterable[tuple[Ssh, list[str]]]) -> list[Verdict]:
     return ok(", ".join(map(str, there)) or "each key is pinned in hosts.yaml")
 
 
-def source(said: str, commit: str, repo: str, ref: str) -> list[Verdict]:
+def source(said: str, commit: str, url: str, ref: str) -> list[Verdict]:
     """Judge what asking the repository from here gave: a commit, or why not."""
     if commit:
-        return ok(f"{ref} is {commit[:7]} of {re.sub('://[^/@ ]*@', '://', repo)}")
-    return [bad(said, "A deploy is refused before it contacts a host.", "correct app.repo and app.ref in hosts.yaml, or: --ref")]
+        return ok(f"{ref} is {commit[:7]} of {repo.shown(url)}")
+    if "can't be read: " in said or "no answer within" in said:
+        return [repo.here(url, said.partition("can't be read: ")[2] or said)]
+    return [bad(said, "A deploy is refused before it contacts a host.", "correct app.ref in hosts.yaml, or: --ref")]

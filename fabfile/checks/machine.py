@@ -1,4 +1,4 @@
-"""Judge the machine: its programs, room, clock, rights, what it does after a reboot, and whether it reaches the repository."""
+"""Judge the machine: its programs, clock, rights, and what it does after a reboot."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from ..commands import doctor
 from ..plan import NODE_AT_LEAST
 from .verdict import Known, Verdict, bad, ok, unread, warn
 
-LEAST_INODES = 20_000  # as claim asks for
 CLOCK = 5.0  # seconds
 WANTED_NODE = ".".join(map(str, NODE_AT_LEAST))
+NVM = ". ~/.nvm/nvm.sh && nvm install 20 && nvm alias default 20 && npm install -g pm2"
+NODESOURCE = "curl -fsSL https://deb.nodesource.com/setup_22.x | sudo -E bash - && sudo apt-get install -y nodejs"
 
 
 def node(known: Known) -> list[Verdict]:
@@ -22,7 +23,7 @@ def node(known: Known) -> list[Verdict]:
     others = {each["path"]: each["version"] for each in known.all("node") if each["version"]}
     fit = sorted((path for path, version in others.items() if _version(version) >= NODE_AT_LEAST), key=lambda path: _version(others[path]))
     paste = known.yaml(f"node_bin: {fit[-1].rpartition('/')[0]}") if fit else ""
-    install = paste or f"{known.there('. ~/.nvm/nvm.sh && nvm install 20')}   where there is nvm, else as nodejs.org says"
+    install = paste or f"{known.there(NVM)}   where there is nvm; else {known.asking(NODESOURCE)}"
     if not tool["path"]:
         sought = known.said("sought")
         return [bad(
@@ -90,86 +91,6 @@ def git(known: Known) -> list[Verdict]:
     return ok(f"{tool['version']} ({tool['path']})")
 
 
-def repo(known: Known) -> list[Verdict]:
-    said = known.said("repo")
-    url = re.sub("://[^/@ ]*@", "://", known.host.app.repo)
-    if said is None:
-        return unread()
-    if said["code"] == 0:
-        return ok(f"{url} answers")
-    kind, means, fix = _refusal(known, said["said"], said["code"])
-    last = said["said"].strip()[-200:] or f"git ended with {said['code']}"
-    return [bad(f"{kind}: {url}: {last}", means, fix)]
-
-
-def _refusal(known: Known, said: str, code: int) -> tuple[str, str, str]:
-    """Tell apart why git could not read the repository from there."""
-    server = re.sub(r"^(?:\w+://)?(?:[^@/]*@)?([^:/]+).*$", r"\1", known.host.app.repo)
-    login = re.match(r"^(?:ssh://)?([^@/:]+@[^:/]+)", known.host.app.repo)
-    to = login.group(1) if login else f"git@{server}"
-    if re.search("HOST IDENTIFICATION HAS CHANGED", said):
-        return (
-            "host key changed", f"The host knows another key for {server}; somebody may be in between.",
-            f"compare with the key that {server} publishes, then: {known.there(f'ssh-keygen -R {doctor.word(server)}')}",
-        )
-    if re.search("Host key verification failed|No .* host key is known", said):
-        return (
-            "host key unknown", f"The host has never been told the key of {server}.",
-            f"{known.there(f'ssh -T {doctor.word(to)}').replace('ssh', 'ssh -t', 1)}   and compare the key with what {server} publishes",
-        )
-    if re.search(r"Permission denied \(|Authentication failed|could not read (Username|Password)|access denied|HTTP 40[13]", said, re.I):
-        make = "test -f ~/.ssh/id_ed25519 || ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519; cat ~/.ssh/id_ed25519.pub"
-        return (
-            "login refused", "The host has no key that the repository takes.",
-            f"{known.there(make)}   and add that as a read-only deploy key",
-        )
-    if re.search("Could not resolve|Name or service not known|Temporary failure in name resolution", said):
-        return "no such name", f"The host's resolver does not know {server}.", known.there(f"getent hosts {doctor.word(server)}")
-    if re.search("dubious ownership", said):
-        return (
-            "owner", "git reads no repository of another user.",
-            known.there(f"git config --global --add safe.directory {doctor.word(known.host.app.repo)}"),
-        )
-    if code == 124 or re.search("timed out|Connection refused|No route to host|unreachable|Failed to connect|Connection reset", said):
-        return (
-            "not reached", f"No way from the host to {server}: firewall, proxy, or it is down.",
-            known.there(f"git ls-remote {doctor.word(known.host.app.repo)}"),
-        )
-    return (
-        "no such repository", "It is not there, or this host may not see it.",
-        f"correct app.repo in hosts.yaml; try: {known.there(f'git ls-remote {doctor.word(known.host.app.repo)}')}",
-    )
-
-
-def disk(known: Known) -> list[Verdict]:
-    room = known.said("room")
-    if room is None:
-        return unread()
-    least = known.host.app.min_free_mb
-    words = f"{room['mb']} MB free at {room['place']}; a release wants {least} MB (min_free_mb)"
-    look = known.there(f"du -xsm {doctor.word(room['place'])}/* /var/log ~/.pm2/logs | sort -n | tail")
-    if room["mb"] < least:
-        return [bad(
-            words, "A deploy refuses this host: disk full.", f"{look}   shows what is large; keep_releases: in hosts.yaml keeps fewer"
-        )]
-    if room["mb"] < 2 * least:
-        return [warn(words, "Soon a deploy will refuse this host.", look)]
-    return ok(words)
-
-
-def inodes(known: Known) -> list[Verdict]:
-    room = known.said("room")
-    if room is None:
-        return unread()
-    if room["inodes"] is None:
-        return ok("not counted by this file system")
-    words = f"{room['inodes']} inodes free at {room['place']}; node_modules wants {LEAST_INODES}"
-    if room["inodes"] >= LEAST_INODES:
-        return ok(words)
-    look = f"find {doctor.word(room['place'])} -xdev -type f | cut -d/ -f1-5 | sort | uniq -c | sort -n | tail"
-    return [bad(words, "A deploy refuses this host: out of inodes, whatever df says of megabytes.", known.there(look))]
-
-
 def clock(known: Known) -> list[Verdict]:
     if known.offset is None:
         return unread()
@@ -178,7 +99,7 @@ def clock(known: Known) -> list[Verdict]:
         return ok(f"within {CLOCK:.0f} s of this machine")
     return [warn(
         words, "No deploy depends on it, but certificates and tokens do, and times in logs and history mislead. Is it this machine?",
-        known.there("sudo timedatectl set-ntp true"),
+        known.asking("sudo timedatectl set-ntp true || sudo chronyc makestep"),
     )]
 
 
@@ -190,7 +111,7 @@ def rights(known: Known) -> list[Verdict]:
     if known.more and known.more["readonly"]:
         return [bad(
             f"{room['place']} lies on a file system that is read-only", "Nothing can be written there; a disk with errors is mounted so.",
-            known.there("dmesg | tail; findmnt -T " + doctor.word(room["place"])),
+            f"{known.there('dmesg | tail')}   tells why; where the disk is sound: {known.asking(_remount(room['place'], 'rw'))}",
         )]
     if not room["writable"]:
         own = f"sudo mkdir -p {doctor.word(room['root'])} && sudo chown {who} {doctor.word(room['root'])}"
@@ -201,9 +122,13 @@ def rights(known: Known) -> list[Verdict]:
     if known.more["noexec"]:
         found.append(bad(
             f"{room['place']} lies on a file system without the right to execute (noexec)", "Builds and native modules fail there.",
-            known.there(f"sudo mount -o remount,exec $(findmnt -no TARGET -T {doctor.word(room['place'])})"),
+            known.asking(_remount(room["place"], "exec")),
         ))
     return found or ok(f"{room['place']} is writable for {who}")
+
+
+def _remount(place: str, option: str) -> str:
+    return f"sudo mount -o remount,{option} $(findmnt -no TARGET -T {doctor.word(place)})"
 
 
 def _places(known: Known, who: str) -> list[Verdict]:
@@ -276,6 +201,6 @@ def _startup(known: Known) -> str:
     if not (tool and at and room and tool["path"]):
         return known.there("pm2 startup")
     bins = doctor.word(at["path"].rpartition("/")[0])
-    return known.there(f"sudo env PATH=$PATH:{bins} {doctor.word(tool['path'])} startup systemd -u {room['user']} --hp $HOME").replace(
-        "ssh", "ssh -t", 1
-    )
+    # With --hp it takes the .pm2 below, whatever PM2_HOME says.
+    home, where = (f"PM2_HOME={doctor.word(known.host.pm2_home)} ", "") if known.host.pm2_home else ("", " --hp $HOME")
+    return known.asking(f"sudo env {home}PATH=$PATH:{bins} {doctor.word(tool['path'])} startup systemd -u {room['user']}{where}")
