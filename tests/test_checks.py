@@ -140,7 +140,7 @@ FAULTS: list[tuple[str, str, Change, str, str]] = [
     ("node", "bad", lambda e, f, m: (e["tool node"].update(version="20.1.0"), e["node"].update(version="20.1.0")), "20.12 or newer", "nvm"),
     ("node", "warn", lambda e, f, m: e["tool node"].update(how="found", path="/home/d/.nvm/versions/node/v20/bin/node"), "not in the PATH", "node_bin: /home/d/.nvm/versions/node/v20/bin"),
     ("node", "warn", lambda e, f, m: e.update(other={"event": "node", "path": "/opt/node18/bin/node", "version": "18.0.0"}), "several nodes: 18.0.0 (/opt/node18/bin/node)", "node_bin: /usr/bin"),
-    ("pm2", "bad", lambda e, f, m: e["tool pm2"].update(path="", version=""), "no pm2", "ssh web1 '/usr/bin/npm install -g pm2'"),
+    ("pm2", "bad", lambda e, f, m: e["tool pm2"].update(path="", version=""), "no pm2", "ssh -t web1 'sudo /usr/bin/npm install -g pm2'"),
     ("pm2", "bad", lambda e, f, m: e["tool pm2"].update(version=""), "its module was not found", "npm install -g pm2"),
     ("git", "bad", lambda e, f, m: e["tool git"].update(path="", version=""), "no git", "apt-get install -y git"),
     ("repo", "bad", said("git@git.example: Permission denied (publickey)."), "login refused", "deploy key"),
@@ -163,7 +163,7 @@ FAULTS: list[tuple[str, str, Change, str, str]] = [
     ("inodes", "bad", elsewhere("tmp", inodes=3), "3 inodes free at /elsewhere", "du -xsm /elsewhere/*"),
     ("disk", "bad", lambda e, f, m: e["room"].update(mb=100), "100 MB free", "rm -rf /srv/shop/.gapless/deps"),
     ("inodes", "bad", lambda e, f, m: e["room"].update(inodes=10), "10 inodes free", "find /srv/shop"),
-    ("rights", "bad", lambda e, f, m: e["room"].update(writable=False), "not writable for deploy", "sudo chown deploy /srv/shop"),
+    ("rights", "bad", lambda e, f, m: e["room"].update(writable=False), "not writable for deploy", "ssh -t web1 'sudo chown -hR deploy /srv/shop'"),
     ("rights", "bad", lambda e, f, m: m.update(readonly=True), "read-only", "dmesg"),
     ("rights", "bad", lambda e, f, m: m.update(noexec=True), "noexec", "remount,exec"),
     ("rights", "bad", lambda e, f, m: m["foreign"].append({"path": "/home/deploy/.pm2/rpc.sock", "owner": "root", "blocks": True}), "rpc.sock (root's)", "sudo chown -hR deploy /home/deploy/.pm2/rpc.sock"),
@@ -224,6 +224,8 @@ FAULTS: list[tuple[str, str, Change, str, str]] = [
     ("boot time", "warn", lambda e, f, m: m["boots"]["longest"].update(ms=100_000), "took 100.0 s", "healthy_deadline: 300s"),
     ("boot time", "bad", lambda e, f, m: m["workers"][0].update(listen_timeout=1000), "listen_timeout of shop is 1000 ms", "fab reload"),
     ("drain time", "warn", lambda e, f, m: m["workers"][0].update(kill_timeout=1600), "PM2 kills shop after 1600 ms", "fab reload --hosts web1   sets it"),
+    ("saved list", "warn", lambda e, f, m: m["dump"]["is"].update(readable=False, owner="root"), "(root's) can't be read", "sudo chown deploy /home/deploy/.pm2/dump.pm2"),
+    ("rights", "bad", lambda e, f, m: m["foreign"].extend({"path": f"/srv/shop/shared/{name}", "owner": "root", "blocks": True} for name in "abcd"), "and 1 more", "sudo chown -hR deploy /srv/shop'"),
     ("saved list", "warn", lambda e, f, m: f.update(saved=[]), "lacks shop", "ssh web1 '/usr/bin/pm2 save && chmod 600 /home/deploy/.pm2/dump.pm2'"),
     ("saved list", "warn", lambda e, f, m: m["dump"].update(broken=True), "can't be read as PM2's list", "pm2 save"),
     ("saved list", "warn", lambda e, f, m: m["dump"]["is"].update(mode="644"), "mode 0644", "chmod 600 /home/deploy/.pm2/dump.pm2"),
@@ -272,7 +274,7 @@ def test_fork_mode_with_nothing_in_front_is_refused_and_so_named():
 
 # ---------------------------------------------------------------------- the balancer
 
-SOCKET = {"event": "socket", "path": "/run/haproxy.sock", "there": True, "writable": True, "client": "socat", "user": "deploy"}
+SOCKET = {"event": "socket", "path": "/run/haproxy.sock", "there": True, "writable": True, "mode": "660", "group": "haproxy", "client": "socat", "user": "deploy"}
 ADMIN = {"event": "admin", "said": "No such server."}
 BACKENDS = {"event": "backends", "names": "api other"}
 SERVERS = {"web1": ROW, "web2": {**ROW, "svname": "web2"}}
@@ -291,7 +293,8 @@ def test_nothing_is_said_of_a_good_balancer():
 
 @pytest.mark.parametrize("check, state, front_, words, fix", [
     ("socket", "bad", behind({"event": "socket", "there": False}), "there is no socket", "stats socket /run/haproxy.sock"),
-    ("socket", "bad", behind({"event": "socket", "writable": False}), "deploy may not write", "sudo usermod -aG"),
+    ("socket", "bad", behind({"event": "socket", "writable": False}), "deploy may not write", "sudo usermod -aG haproxy deploy"),
+    ("socket", "bad", behind({"event": "socket", "writable": False, "mode": "600", "group": "root"}), "deploy may not write", "mode 660 group haproxy level admin"),
     ("socket", "bad", behind({"event": "socket", "client": ""}), "no socat", "apt-get install -y socat"),
     ("socket", "bad", behind({"event": "silent", "said": "Connection refused"}), "Connection refused", "systemctl status haproxy"),
     ("socket", "bad", behind({"event": "admin", "said": "Permission denied"}), "level is not admin", "level admin"),

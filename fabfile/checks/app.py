@@ -67,8 +67,8 @@ def port(known: Known) -> list[Verdict]:
     found = []
     for each in known.more["ports"]:
         holder = each["holder"]
-        if holder is None or holder.get("ours"):
-            continue
+        if holder is None or holder.get("ours") or (not holder["pid"] and known.elsewhere()):
+            continue  # nobody's, ours, or most likely that of another PM2, of which `owner` speaks
         runs = any(item["name"] == each["name"] and each["port"] in item["ports"] for item in known.facts["processes"])
         if runs:
             continue

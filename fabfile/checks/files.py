@@ -8,12 +8,14 @@ from typing import Any
 from .. import ownership
 from ..commands import doctor
 from ..inventory.values import Process
-from .verdict import Known, Verdict, bad, ok, unread, warn
+from .verdict import Known, Verdict, bad, ok, unknown, unread, warn
 
 
 def link(known: Known) -> list[Verdict]:
     if known.facts is None:
         return unread()
+    if known.more and known.more["places"]["root"] and not known.more["places"]["root"]["writable"]:
+        return unknown(f"not {known.more['user']}'s to judge; see rights")
     state, release = known.facts["current"]["state"], known.facts["current"]["release"]
     place = f"{known.root}/current"
     if state == "ok":
@@ -102,13 +104,14 @@ def env(known: Known) -> list[Verdict]:
 
 
 def _env(known: Known, each: Mapping[str, Any]) -> list[Verdict]:
+    assert known.more is not None
     is_, place = each["is"], each["path"]
     if is_ is None or is_["dangling"] or is_["dir"]:
         return []  # `shared` says so where it must be there
     if not is_["readable"]:
         return [bad(
             f"{place} ({is_['owner']}'s) can't be read", "The app would start without its settings.",
-            known.there(f"sudo chown $(id -un) {doctor.word(place)}"),
+            known.asking(f"sudo chown {known.more['user']} {doctor.word(place)} && chmod 600 {doctor.word(place)}"),
         )]
     found = [
         bad(

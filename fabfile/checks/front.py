@@ -70,10 +70,7 @@ def socket(front: Front) -> list[Verdict]:
             f"{there('sudo systemctl start haproxy')}   where it runs: {front.config(admin)}",
         )]
     if not said["writable"]:
-        return [bad(
-            f"{said['user']} may not write to {said['path']}", means,
-            there(f"sudo usermod -aG $(stat -c %G {doctor.socket(front.balancer)}) {said['user']}"),
-        )]
+        return [bad(f"{said['user']} may not write to {said['path']}", means, _let_in(front, said))]
     if not said["client"]:
         return [bad("no socat, perl or python3 to talk to the socket with", means, there("sudo apt-get install -y socat"))]
     if silent := front.said("silent"):
@@ -85,6 +82,15 @@ def socket(front: Front) -> list[Verdict]:
             front.config(admin),
         )]
     return ok(f"{said['path']} takes orders")
+
+
+def _let_in(front: Front, said: Mapping[str, Any]) -> str:
+    """Spell out how our user comes to write to the socket: by its group, if that may."""
+    if said.get("mode", "").rjust(3, "0")[-2] in "2367" and said["group"] != "root":
+        join = front.there(f"sudo usermod -aG {doctor.word(said['group'])} {said['user']}")
+        return f"{join}   counts from the next login"
+    join = front.there(f"sudo usermod -aG haproxy {said['user']}")
+    return f"{front.config(f'stats socket {front.balancer.socket} mode 660 group haproxy level admin   in global')}   and: {join}"
 
 
 def servers(front: Front) -> list[Verdict]:

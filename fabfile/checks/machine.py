@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..commands import doctor
@@ -11,6 +11,7 @@ from ..plan import NODE_AT_LEAST
 from .verdict import Known, Verdict, bad, ok, unread, warn
 
 CLOCK = 5.0  # seconds
+SOME = 3  # files that are named
 WANTED_NODE = ".".join(map(str, NODE_AT_LEAST))
 NVM = ". ~/.nvm/nvm.sh && nvm install 20 && nvm alias default 20 && npm install -g pm2"
 NODESOURCE = "curl -fsSL https://deb.nodesource.com/setup_22.x | sudo -E bash - && sudo apt-get install -y nodejs"
@@ -72,12 +73,14 @@ def pm2(known: Known) -> list[Verdict]:
         return unread()
     at = known.said("tool", name="node") or {}
     npm = f"{at['path'].rpartition('/')[0]}/npm" if at.get("path") else "npm"
+    sudo = "sudo " if (known.said("room") or {}).get("user") != "root" and re.match("/(usr|opt|bin)/", npm) else ""
+    install = known.asking(f"{sudo}{npm} install -g pm2")
     if not tool["path"]:
-        return [bad("no pm2 on this host", "Nothing can be started there.", known.there(f"{npm} install -g pm2"))]
+        return [bad("no pm2 on this host", "Nothing can be started there.", install)]
     if not tool["version"]:
         return [bad(
             f"pm2 is {tool['path']}, but its module was not found", "We talk to PM2 through its module.",
-            known.there(f"{npm} install -g pm2"),
+            install,
         )]
     return ok(f"{tool['version']} ({tool['path']})")
 
@@ -114,8 +117,9 @@ def rights(known: Known) -> list[Verdict]:
             f"{known.there('dmesg | tail')}   tells why; where the disk is sound: {known.asking(_remount(room['place'], 'rw'))}",
         )]
     if not room["writable"]:
-        own = f"sudo mkdir -p {doctor.word(room['root'])} && sudo chown {who} {doctor.word(room['root'])}"
-        return [bad(f"{room['place']} is not writable for {who}", "No release can be made there.", known.there(own))]
+        make = "" if room["place"] == room["root"] else f"sudo mkdir -p {doctor.word(room['root'])} && "
+        own = known.asking(f"{make}sudo chown -hR {who} {doctor.word(room['root'])}")
+        return [bad(f"{room['place']} is not writable for {who}", "No release can be made there.", own)]
     if known.more is None:
         return ok(f"{room['place']} is writable for {who}")
     found = [*_places(known, who), *_foreign(known, who)]
@@ -137,7 +141,7 @@ def _places(known: Known, who: str) -> list[Verdict]:
     found = [
         bad(
             f"{is_['path']} ({is_['owner']}'s) is not writable for {who}", "A deploy has to write there.",
-            known.there(f"sudo chown -R {who} {doctor.word(is_['path'])}"),
+            known.asking(f"sudo chown -hR {who} {doctor.word(is_['path'])}"),
         )
         for is_ in places.values()
         if not is_["writable"]
@@ -158,11 +162,11 @@ def _foreign(known: Known, who: str) -> list[Verdict]:
     if not found:
         return []
     blocking = [each for each in found if each["blocks"]]
-    some = (blocking or found)[:3]
+    some = (blocking or found)[:SOME]
     told = ", ".join(f"{each['path']} ({each['owner']}'s)" for each in some) + (
         f" and {len(found) - len(some)} more" if len(found) > len(some) else ""
     )
-    fix = known.there(f"sudo chown -hR {who} " + " ".join(doctor.word(each["path"]) for each in some))
+    fix = known.asking(f"sudo chown -hR {who} " + " ".join(doctor.word(place) for place in _above(known, blocking or found)))
     if blocking:
         return [bad(
             f"not {who}'s, and in the way: {told}", "They can't be read or replaced: something ran there as another user, often with sudo.",
@@ -171,6 +175,15 @@ def _foreign(known: Known, who: str) -> list[Verdict]:
     return [
         warn(f"not {who}'s: {told}", "Something ran there as another user, often with sudo; the next such file may be in the way.", fix)
     ]
+
+
+def _above(known: Known, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name a few files one by one, of many the directories that we should own with all that is in them."""
+    paths = [str(each["path"]) for each in found]
+    if len(paths) <= SOME:
+        return paths
+    homes = [known.root, str(known.facts["daemon"]["home"]) if known.facts else ""]
+    return list(dict.fromkeys(next((home for home in homes if home and path.startswith(f"{home}/")), path) for path in paths))
 
 
 def startup(known: Known) -> list[Verdict]:

@@ -25,13 +25,13 @@ def daemon(known: Known) -> list[Verdict]:
     if not god["pid"]:
         if known.facts["current"]["state"] == "absent":
             return ok("does not run yet; the first deploy starts it")
-        if lost := next((each["pid"] for each in known.more["gods"] if each["home"] == god["home"]), None):
+        if lost := next((each["pid"] for each in known.more["gods"] if _at_home(known, each)), None):
             file = f"{god['home']}/pm2.pid"
             return [bad(
                 f"PM2's daemon (pid {lost}) runs, but {file} does not say so",
                 "No deploy would find it, and would start a second one beside it.", known.there(f"echo {lost} >{doctor.word(file)}"),
             )]
-        if _elsewhere(known):
+        if known.elsewhere():
             return unknown(f"none in {god['home']}; the app has another one, see owner")
         means = "The app is down on this host."
         if _names(known) <= set(known.facts["saved"]):
@@ -42,6 +42,12 @@ def daemon(known: Known) -> list[Verdict]:
         )]
     found = [*_old_node(known), *_versions(known, god)]
     return found or ok(f"{god['version']}, pid {god['pid']}, home {god['home']}")
+
+
+def _at_home(known: Known, god: Mapping[str, Any]) -> bool:
+    """Say whether a daemon is of our user and of the home that we would talk to."""
+    assert known.facts is not None and known.more is not None
+    return bool(god["home"] == known.facts["daemon"]["home"] and god["user"] == known.more["user"])
 
 
 def _names(known: Known) -> set[str]:
@@ -97,16 +103,10 @@ def _versions(known: Known, god: Mapping[str, Any]) -> list[Verdict]:
     )]
 
 
-def _elsewhere(known: Known) -> list[Mapping[str, Any]]:
-    """List the daemons that have the app and are not the one that we would talk to."""
-    assert known.facts is not None and known.more is not None
-    return [god for god in known.more["gods"] if god["pid"] != known.facts["daemon"]["pid"] and god["runs"]]
-
-
 def owner(known: Known) -> list[Verdict]:
     if known.facts is None or known.more is None:
         return unread()
-    return [found for god in _elsewhere(known) if (found := _owned(known, god))] or ok(
+    return [found for god in known.elsewhere() if (found := _owned(known, god))] or ok(
         f"{known.more['user']}, {known.facts['daemon']['home']}"
     )
 
@@ -115,7 +115,7 @@ def _owned(known: Known, god: Mapping[str, Any]) -> Verdict | None:
     """Judge another daemon that has the app; of one whose pid file is lost `daemon` speaks."""
     assert known.facts is not None and known.more is not None
     mine, user = known.facts["daemon"], known.more["user"]
-    if god["home"] != mine["home"]:
+    if not _at_home(known, god):
         paste = known.yaml(f"pm2_home: {god['home']}") if god["user"] == user else known.yaml(f"user: {god['user']}")
         return bad(
             f"the app runs in the PM2 of {god['user']} ({god['home']}, pid {god['pid']}), not in {mine['home']} of {user}",
@@ -208,7 +208,7 @@ def workers(known: Known) -> list[Verdict]:
             ))
         if item["died"] and item["up_ms"] < drift.RECENT:
             found.append(warn(drift.died(item), "It crashes under what it serves, and PM2 hides it.", _errors(known, item)))
-    if facts["daemon"]["pid"] and facts["current"]["state"] == "ok" and not _elsewhere(known):
+    if facts["daemon"]["pid"] and facts["current"]["state"] == "ok" and not known.elsewhere():
         for process in known.host.app.processes:
             if text := drift.miscounted(process, facts):
                 none = not any(item["name"] == process.name for item in facts["processes"])
@@ -219,7 +219,7 @@ def workers(known: Known) -> list[Verdict]:
                 ))
     found += [
         bad(f"pid {each['pid']} runs {each['release']}, unknown to PM2", "It serves old code on the shared port, unseen.", again)
-        for each in facts["strays"] if not _elsewhere(known)  # else it is that daemon's, and `owner` says so
+        for each in facts["strays"] if not known.elsewhere()  # else it is that daemon's, and `owner` says so
     ]
     return found or ok(f"{len(facts['processes'])} open" if facts["processes"] else "nothing runs yet")
 
@@ -238,7 +238,12 @@ def dump(known: Known) -> list[Verdict]:
     # PM2 writes the file anew, for everybody to read.
     save = known.there(f"{known.pm2('save')} && chmod 600 {doctor.word(file)}")
     save = save if safe else f"first mend the workers, then: {save}"
-    if known.more["dump"]["broken"]:
+    if is_ and not is_["readable"] and not is_["dangling"]:
+        found.append(warn(
+            f"{file} ({is_['owner']}'s) can't be read", "Whether PM2 starts the app after a reboot is not known.",
+            known.asking(f"sudo chown {known.more['user']} {doctor.word(file)}"),
+        ))
+    elif known.more["dump"]["broken"]:
         found.append(warn(f"{file} can't be read as PM2's list", "After a reboot PM2 starts nothing.", save, safe))
     elif missing := running - set(known.facts["saved"]):
         found.append(warn(

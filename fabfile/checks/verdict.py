@@ -48,6 +48,11 @@ class Known:
     def all(self, event: str) -> list[Mapping[str, Any]]:
         return [each for each in self.events if each["event"] == event]
 
+    def elsewhere(self) -> list[Mapping[str, Any]]:
+        """List the PM2 daemons that have the app and are not the one that we would talk to."""
+        assert self.facts is not None and self.more is not None
+        return [god for god in self.more["gods"] if god["pid"] != self.facts["daemon"]["pid"] and god["runs"]]
+
     def there(self, command: str) -> str:
         """Spell out how to run a command on this host."""
         return doctor.typed(self.host.ssh, command)
