@@ -119,6 +119,8 @@ def rights(known: Known) -> list[Verdict]:
     if not room["writable"]:
         make = "" if room["place"] == room["root"] else f"sudo mkdir -p {doctor.word(room['root'])} && "
         own = known.asking(f"{make}sudo chown -hR {who} {doctor.word(room['root'])}")
+        if known.more and known.elsewhere():
+            own = f"mend owner first; only if the app is really to become {who}'s: {own}"
         return [bad(f"{room['place']} is not writable for {who}", "No release can be made there.", own)]
     if known.more is None:
         return ok(f"{room['place']} is writable for {who}")
