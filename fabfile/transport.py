@@ -8,6 +8,7 @@ whatever else is printed is kept as a bounded tail. Facts about Fabric and Param
 from __future__ import annotations
 
 import codecs
+import errno
 import getpass
 import json
 import logging
@@ -55,11 +56,17 @@ _handshakes = threading.BoundedSemaphore(HANDSHAKES)
 
 
 class Unreachable(Exception):
-    """Tell why a host can't be worked on; `kind` says refused, timeout, name, auth, jump and the kinds of host key trouble apart."""
+    """
+    Tell why a host can't be worked on.
 
-    def __init__(self, text: str, kind: str = "other") -> None:
+    `kind` says refused, timeout, no route, name, auth, key file, algorithms, jump and the kinds of host key trouble apart; `hop` is the
+    jump host whose trouble it is.
+    """
+
+    def __init__(self, text: str, kind: str = "other", hop: Ssh | None = None) -> None:
         super().__init__(text)
         self.kind = kind
+        self.hop = hop
 
 
 @dataclass
@@ -289,11 +296,11 @@ class Gateways:
     def _jump(self, key: Route, ssh: Ssh, timeout: float, asked: float, through: fabric.Connection | None) -> fabric.Connection:
         if key in self._failed and self._failed[key][0] > asked:
             why = self._failed[key][1]
-            raise Unreachable(str(why), why.kind)
+            raise Unreachable(str(why), why.kind, why.hop)
         try:
             connection = _connect(ssh, self, timeout, asked, through)
         except Exception as err:
-            why = err if isinstance(err, Unreachable) else _unreachable(err, ssh, timeout, "jump host ")
+            why = err if isinstance(err, Unreachable) else _unreachable(err, ssh, timeout, hop=True)
             self._failed[key] = time.monotonic(), why
             raise why from err
         connection.transport.channel_timeout = timeout  # an hour by itself
@@ -343,6 +350,11 @@ def _jumps(ssh: Ssh, found: _Resolved) -> str:
     if jumps.lower() == "none" or _address(_hop(jumps.rsplit(",", maxsplit=1)[-1], ssh)) == _address(ssh):
         return ""
     return jumps
+
+
+def jump(ssh: Ssh) -> str:
+    """Name the last jump host before a host, as ssh takes it; "" where there is none."""
+    return _jumps(ssh, _config(ssh)).rpartition(",")[2]
 
 
 def _address(ssh: Ssh) -> tuple[str, int]:
@@ -473,8 +485,10 @@ class _Judge(paramiko.MissingHostKeyPolicy):
         """Hang up on a key that is not the known one; Paramiko asks before it logs in."""
         if wrong := knownhosts.fault(_where(self.ssh), self.known, knownhosts.Key(key.get_name(), key.asbytes())):
             client.close()
-            trouble = _Untrusted(f"{wrong} {self._advice()}")
-            trouble.kind = next((kind for word, kind in KEY_TROUBLE.items() if word in wrong), "key unknown")
+            kind = next((kind for word, kind in KEY_TROUBLE.items() if word in wrong), "key unknown")
+            # A revoked key must not be taken on any word.
+            trouble = _Untrusted(wrong if kind == "key revoked" else f"{wrong} {self._advice()}")
+            trouble.kind = kind
             raise trouble
 
     def _advice(self) -> str:
@@ -536,12 +550,12 @@ def _where(ssh: Ssh) -> str:
     return f"{host}:{port}"
 
 
-def _unreachable(err: Exception, ssh: Ssh, timeout: float, before: str = "") -> Unreachable:
+def _unreachable(err: Exception, ssh: Ssh, timeout: float, hop: bool = False) -> Unreachable:
     """Say in a sentence or two why we could not log in, and what to do."""
     if isinstance(err, paramiko.ssh_exception.NoValidConnectionsError):
         err = next(iter(err.errors.values()))
     kind, text = _why(err, ssh, timeout)
-    return Unreachable(f"{before}{text}", kind)
+    return Unreachable(f"{'jump host ' if hop else ''}{text}", kind, ssh if hop else None)
 
 
 def _why(err: Exception, ssh: Ssh, timeout: float) -> tuple[str, str]:
@@ -558,6 +572,12 @@ def _why(err: Exception, ssh: Ssh, timeout: float) -> tuple[str, str]:
         return "jump", f"the jump host can't reach {where}: {err.text}."
     if isinstance(err, ConnectionRefusedError):
         return "refused", f"connection refused at {where}: is sshd running there?"
+    if isinstance(err, paramiko.ssh_exception.IncompatiblePeer):
+        return "algorithms", f"{where}: {text}."
+    if isinstance(err, FileNotFoundError | PermissionError) and err.filename:
+        return "key file", f"{err.filename}: {err.strerror}; it is to be the key for {where}."
+    if getattr(err, "errno", None) in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return "no route", f"no route to {where}."
     late = isinstance(err, TimeoutError) or isinstance(err.__context__, TimeoutError)
     if late or re.search("[Tt]imeout|timed out|No existing session", text):
         return "timeout", f"no answer from {where} within {timeout:.0f} s."

@@ -20,8 +20,7 @@ def health(known: Known) -> list[Verdict]:
         return ok("nothing runs that could be asked" if wanted else "hosts.yaml names no route")
     routes = {process.name: process.health for process in known.host.app.processes if process.health}
     found = [
-        verdict
-        for each in known.more["health"]
+        verdict for each in known.more["health"]
         for verdict in _health(known, each, routes[each["name"]].path, routes[each["name"]].timeout)
     ]
     slowest = max(each["ms"] for each in known.more["health"])
@@ -29,64 +28,37 @@ def health(known: Known) -> list[Verdict]:
 
 
 def _health(known: Known, each: Mapping[str, Any], route: str, limit: float) -> list[Verdict]:
-    who = "the app" if each["id"] is None else f"worker {each['id']}"
-    status = each["status"]
+    who = each["name"] if each["id"] is None else f"worker {each['id']} of {each['name']}"
+    status, asked = each["status"], f"{who}: GET {route}"
+    other = "or name another route: health: {path: /…}  in hosts.yaml"
     if status == 200:
-        if each["ms"] <= SLOW * limit * 1000:
-            return []
-        return [
-            warn(
-                f"{who}: GET {route} took {each['ms']} ms of {limit:g} s",
-                "A little more load, and it counts as unhealthy.",
-                "make the route cheaper, or health: {timeout: 10s} in hosts.yaml",
-            )
-        ]
+        return [] if each["ms"] <= SLOW * limit * 1000 else [warn(
+            f"{asked} took {each['ms']} ms of {limit:g} s", "A little more load, and it counts as unhealthy.",
+            "make the route cheaper, or health: {timeout: 10s} in hosts.yaml",
+        )]
     if status == 0:
-        return [
-            bad(
-                f"{who}: GET {route}: {each['why']}",
-                "It would be taken for dead: a deploy that meets it goes back.",
-                _log(known, each["name"]),
-            )
-        ]
+        means = "It would be taken for dead: a deploy that meets it goes back."
+        return [bad(f"{asked}: {each['why']}", means, f"{_log(known, each['name'])}   then, worker by worker: {known.fab('reload')}")]
     if 300 <= status < 400:
         where = f" to {each['location']}" if each.get("location") else ""
-        return [
-            bad(
-                f"{who}: GET {route} gave {status}, a redirect{where}",
-                "Redirects are not followed: a login page must not count as healthy.",
-                f"answer 200 on {route} without a login, or name another route: health: {{path: /…}} in hosts.yaml",
-            )
-        ]
+        means = "Redirects are not followed: a login page must not count as healthy."
+        return [bad(f"{asked} gave {status}, a redirect{where}", means, f"answer 200 on {route} without a login, {other}")]
     if status == 404:
-        return [
-            bad(
-                f"{who}: GET {route} gave 404",
-                "The app has no such route; no worker would ever count as healthy.",
-                "health: {path: /…}  in hosts.yaml, or add the route",
-            )
-        ]
+        means = "The app has no such route; no worker would ever count as healthy."
+        return [bad(f"{asked} gave 404", means, "health: {path: /…}  in hosts.yaml, or add the route")]
     if status in (401, 403):
-        return [
-            bad(
-                f"{who}: GET {route} gave {status}",
-                "It wants a login; no worker would ever count as healthy.",
-                f"answer 200 on {route} without a login",
-            )
-        ]
-    return [
-        bad(
-            f"{who}: GET {route} gave {status}, want 200",
-            "It counts as unhealthy: a deploy that meets it goes back.",
-            _log(known, each["name"]),
-        )
-    ]
+        means = "It wants a login; no worker would ever count as healthy."
+        return [bad(f"{asked} gave {status}", means, f"answer 200 on {route} without a login, {other}")]
+    return [bad(
+        f"{asked} gave {status}, want 200", "It counts as unhealthy: a deploy that meets it goes back.",
+        f"{_log(known, each['name'])}   tells why; where the release is to blame: {known.fab('rollback')}",
+    )]
 
 
 def _log(known: Known, name: str) -> str:
     assert known.facts is not None
     files = list(dict.fromkeys(item["errors"] for item in known.facts["processes"] if item["name"] == name and item["errors"]))
-    return known.there("tail -n 50 " + " ".join(doctor.word(file) for file in files[:4]))
+    return known.there("tail -n 50 " + " ".join(doctor.word(file) for file in files[:4]) if files else known.pm2("logs", "--nostream"))
 
 
 def port(known: Known) -> list[Verdict]:
@@ -95,16 +67,15 @@ def port(known: Known) -> list[Verdict]:
     found = []
     for each in known.more["ports"]:
         holder = each["holder"]
-        if holder is None or holder.get("ours"):
-            continue
+        if holder is None or holder.get("ours") or (not holder["pid"] and known.elsewhere()):
+            continue  # nobody's, ours, or most likely that of another PM2, of which `owner` speaks
         runs = any(item["name"] == each["name"] and each["port"] in item["ports"] for item in known.facts["processes"])
         if runs:
             continue
         who = f"pid {holder['pid']} of {holder['user']}: {holder['command']}" if holder["pid"] else holder["command"]
         means = f"{each['name']} can't listen there; what answers on that port is something else."
         fix = (
-            f"if it is not needed: {known.there(kill(known, holder))}   else another port: in hosts.yaml"
-            if holder["pid"]
+            f"if it is not needed: {known.there(kill(known, holder))}   else another port: in hosts.yaml" if holder["pid"]
             else known.there(f"sudo ss -ltnp 'sport = :{each['port']}'")
         )
         found.append(bad(f"port {each['port']} of {each['name']} is held by {who}", means, fix))
@@ -142,35 +113,21 @@ def lock(known: Known) -> list[Verdict]:
         return ok("free") if known.said("free") else unread()
     name, run = known.host.name, ownership.run_of(held)
     if run is None:
-        return [
-            bad(
-                "locked by an unknown owner: its record is empty",
-                "A full disk leaves such locks. No deploy can begin.",
-                f"if no deploy runs: {known.there(f'rm -r {doctor.word(known.root)}/.gapless/lock')}",
-            )
-        ]
+        return [bad(
+            "locked by an unknown owner: its record is empty", "A full disk leaves such locks. No deploy can begin.",
+            f"if no deploy runs: {known.there(f'rm -r {doctor.word(known.root)}/.gapless/lock')}",
+        )]
     told = ownership.told({name: held}, name).splitlines()[0].removeprefix(f"{name}: ")
     if not ownership.gone(held):
-        return [
-            warn(
-                told,
-                "A deploy waits for it, or is refused.",
-                f"wait: --wait 10m   or, if you know that it is dead: fab unlock --hosts {name} --id {run}",
-            )
-        ]
+        return [warn(
+            told, "A deploy waits for it, or is refused.",
+            f"wait: --wait 10m   or, if you know that it is dead: fab unlock --hosts {name} --id {run}",
+        )]
     if ownership.harmless(held):
-        return [
-            warn(
-                told,
-                "It had nothing in hand; the next deploy takes its lock over unasked.",
-                f"fab unlock --hosts {name} --id {run}",
-                "lock",
-            )
-        ]
-    return [
-        bad(
-            told,
-            "It died with something in hand: the fleet may be mixed.",
-            f"fab resume --hosts {name}   finishes it   or   fab abort --hosts {name}   takes it back",
-        )
-    ]
+        return [warn(
+            told, "It had nothing in hand; the next deploy takes its lock over unasked.", f"fab unlock --hosts {name} --id {run}", "lock",
+        )]
+    return [bad(
+        told, "It died with something in hand: the fleet may be mixed.",
+        f"fab resume --hosts {name}   finishes it   or   fab abort --hosts {name}   takes it back",
+    )]

@@ -29,9 +29,19 @@ class Front:
     def said(self, event: str) -> Mapping[str, Any] | None:
         return next((each for each in self.events if each["event"] == event), None)
 
+    @property
+    def client(self) -> str:
+        """Name what its host talks to HAProxy with."""
+        return str((self.said("socket") or {}).get("client", ""))
+
     def there(self, command: str) -> str:
         """Spell out how to run a command on the balancer's host."""
         return doctor.typed(self.balancer.ssh, command)
+
+    def config(self, change: str) -> str:
+        """Spell out a change of HAProxy's configuration, and how it comes into force."""
+        check = "sudo haproxy -c -f /etc/haproxy/haproxy.cfg && sudo systemctl reload haproxy"
+        return f"{change} of haproxy.cfg, then: {self.there(check)}"
 
 
 def _address(row: Row) -> tuple[str, str]:
@@ -53,36 +63,34 @@ def socket(front: Front) -> list[Verdict]:
     said, where, there = front.said("socket"), front.balancer.socket, front.there
     if said is None:
         return unread()
-    means = "No host can be drained: a deploy fails closed."
+    means, admin = "No host can be drained: a deploy fails closed.", f"stats socket {where} mode 660 level admin   in global"
     if not said["there"]:
-        return [
-            bad(
-                f"there is no socket {said['path']}",
-                means,
-                f"in global of haproxy.cfg: stats socket {where} mode 660 level admin   then: {there('sudo systemctl reload haproxy')}",
-            )
-        ]
+        return [bad(
+            f"there is no socket {said['path']}", means,
+            f"{there('sudo systemctl start haproxy')}   where it runs: {front.config(admin)}",
+        )]
     if not said["writable"]:
-        return [
-            bad(
-                f"{said['user']} may not write to {said['path']}",
-                means,
-                there(f"sudo usermod -aG $(stat -c %G {doctor.socket(front.balancer)}) {said['user']}"),
-            )
-        ]
+        return [bad(f"{said['user']} may not write to {said['path']}", means, _let_in(front, said))]
     if not said["client"]:
         return [bad("no socat, perl or python3 to talk to the socket with", means, there("sudo apt-get install -y socat"))]
     if silent := front.said("silent"):
-        return [bad(f"HAProxy's socket {said['path']}: {silent['said']}", means, there("sudo systemctl status haproxy"))]
+        start = f"{there('sudo systemctl start haproxy')}   where it does not come up: {there('systemctl status haproxy')}"
+        return [bad(f"HAProxy's socket {said['path']}: {silent['said'].strip()}", means, start)]
     if "denied" in str((front.said("admin") or {}).get("said", "")).lower():
-        return [
-            bad(
-                f"the socket {said['path']} takes no orders: its level is not admin",
-                means,
-                f"stats socket {where} mode 660 level admin   in haproxy.cfg, then: {there('sudo systemctl reload haproxy')}",
-            )
-        ]
+        return [bad(
+            f"the socket {said['path']} takes no orders: its level is not admin", means,
+            front.config(admin),
+        )]
     return ok(f"{said['path']} takes orders")
+
+
+def _let_in(front: Front, said: Mapping[str, Any]) -> str:
+    """Spell out how our user comes to write to the socket: by its group, if that may."""
+    if said.get("mode", "").rjust(3, "0")[-2] in "2367" and said["group"] != "root":
+        join = front.there(f"sudo usermod -aG {doctor.word(said['group'])} {said['user']}")
+        return f"{join}   counts from the next login"
+    join = front.there(f"sudo usermod -aG haproxy {said['user']}")
+    return f"{front.config(f'stats socket {front.balancer.socket} mode 660 group haproxy level admin   in global')}   and: {join}"
 
 
 def servers(front: Front) -> list[Verdict]:
@@ -93,42 +101,32 @@ def servers(front: Front) -> list[Verdict]:
     backend = front.balancer.backend
     if backend not in names["names"].split():
         close = difflib.get_close_matches(backend, names["names"].split(), n=1) or names["names"].split()[:1]
-        return [
-            bad(
-                f"HAProxy has no backend {backend}; it has {', '.join(names['names'].split()) or 'none'}",
-                "No host can be drained.",
-                f"backend: {close[0] if close else 'NAME'}  in hosts.yaml",
-            )
-        ]
+        return [bad(
+            f"HAProxy has no backend {backend}; it has {', '.join(names['names'].split()) or 'none'}", "No host can be drained.",
+            f"backend: {close[0] if close else 'NAME'}  in hosts.yaml",
+        )]
     ours = {host.server for host in front.group.hosts}
     found = []
     extra = sorted(set(front.servers) - ours)
     if extra:
-        found.append(
-            warn(
-                f"{backend} has servers that {front.group.name} in hosts.yaml has not: {', '.join(extra)}",
-                "They serve, and no deploy reaches them: they stay on old code.",
-                f"add the host to {front.group.name} ({{host: HOST, server: {extra[0]}}}), or take it out of haproxy.cfg",
-            )
-        )
+        found.append(warn(
+            f"{backend} has servers that {front.group.name} in hosts.yaml has not: {', '.join(extra)}",
+            "They serve, and no deploy reaches them: they stay on old code.",
+            f"add the host to {front.group.name} ({{host: HOST, server: {extra[0]}}}), or take it out of haproxy.cfg",
+        ))
     unchecked = [name for name, row in front.servers.items() if name in ours and row.get("status", "").startswith("no check")]
     if unchecked:
-        found.append(
-            warn(
-                f"no health check for {', '.join(unchecked)}",
-                "HAProxy sends requests to a host that is dead.",
-                f"server {unchecked[0]} ADDRESS:PORT check   in backend {backend} of haproxy.cfg",
-            )
-        )
+        found.append(warn(
+            f"no health check for {', '.join(unchecked)}", "HAProxy sends requests to a host that is dead.",
+            front.config(f"server {unchecked[0]} {front.servers[unchecked[0]].get('addr') or 'ADDRESS:PORT'} check   in backend {backend}"),
+        ))
     sticky = sorted(name for name, row in front.servers.items() if row.get("cookie"))
     if sticky:
-        found.append(
-            warn(
-                f"sessions stick to servers by a cookie: {', '.join(sticky)}",
-                "A drained server still gets the clients that have its cookie, and may never be empty.",
-                f"take the cookie out of backend {backend} in haproxy.cfg, or raise drain_timeout:",
-            )
-        )
+        found.append(warn(
+            f"sessions stick to servers by a cookie: {', '.join(sticky)}",
+            "A drained server still gets the clients that have its cookie, and may never be empty.",
+            f"take the cookie out: {front.config(f'backend {backend}')}   or raise drain_timeout: in hosts.yaml",
+        ))
     return found or ok(f"{', '.join(sorted(front.servers))}")
 
 
@@ -141,28 +139,20 @@ def url(front: Front) -> list[Verdict]:
     if status == 200:
         return ok(f"{front.balancer.url} answers 200")
     if status == 0:
-        return [
-            bad(
-                f"{front.balancer.url}: {why}",
-                "This is where clients come in, and where each run counts requests.",
-                "correct url: of the balancer in hosts.yaml, or let this machine reach it",
-            )
-        ]
+        return [bad(
+            f"{front.balancer.url}: {why}", "This is where clients come in, and where each run counts requests.",
+            "correct url: of the balancer in hosts.yaml, or let this machine reach it",
+        )]
     if status == 503:
-        return [
-            bad(
-                f"{front.balancer.url} gave 503",
-                "HAProxy has no server to send a request to: the site is down.",
-                f"fab status --hosts {front.group.name}",
-            )
-        ]
-    return [
-        warn(
-            f"{front.balancer.url} gave {status}{', ' + why if why else ''}, want 200",
-            "Each run takes that for a loss where it was 200 before.",
-            "correct url: (it may have a path of its own), or the health route behind it",
-        )
-    ]
+        return [bad(
+            f"{front.balancer.url} gave 503", "HAProxy has no server to send a request to: the site is down.",
+            f"fab status --hosts {front.group.name}",
+        )]
+    return [warn(
+        f"{front.balancer.url} gave {status}{', ' + why if why else ''}, want 200",
+        "Each run takes that for a loss where it was 200 before.",
+        "correct url: (it may have a path of its own), or the health route behind it",
+    )]
 
 
 def server(known: Known, neighbours: Mapping[str, Sequence[str]]) -> list[Verdict]:
@@ -178,35 +168,28 @@ def server(known: Known, neighbours: Mapping[str, Sequence[str]]) -> list[Verdic
         same = [name for name, one in known.rows.items() if _address(one)[0] in mine] or difflib.get_close_matches(
             known.host.server, known.rows, n=1
         )
-        return [
-            bad(
-                f"backend {front.backend} has no server {known.host.server}; it has {', '.join(known.rows)}",
-                "This host can't be drained, and no deploy is safe.",
-                known.yaml(f"server: {same[0] if same else 'NAME'}"),
-            )
-        ]
+        return [bad(
+            f"backend {front.backend} has no server {known.host.server}; it has {', '.join(known.rows)}",
+            "This host can't be drained, and no deploy is safe.", known.yaml(f"server: {same[0] if same else 'NAME'}"),
+        )]
     found = []
     at, port = _address(row)
     others = [name for name, addresses in neighbours.items() if name != known.host.name and at in addresses]
     if at and at not in mine and len(others) == 1 and not _loopback(at):
         right = [name for name, one in known.rows.items() if _address(one)[0] in mine]
-        found.append(
-            bad(
-                f"server {known.host.server} is {at}, which is {others[0]}",
-                "Draining this host would empty another one, and this one would be reloaded under traffic.",
-                known.yaml(f"server: {right[0]}") if right else f"correct the address of server {known.host.server} in haproxy.cfg",
-            )
-        )
+        found.append(bad(
+            f"server {known.host.server} is {at}, which is {others[0]}",
+            "Draining this host would empty another one, and this one would be reloaded under traffic.",
+            known.yaml(f"server: {right[0]}") if right else f"correct the address of server {known.host.server} in haproxy.cfg",
+        ))
     wanted = {process.port for process in known.host.app.processes if process.port}
     heard = {each for item in (known.facts or {}).get("processes", []) for each in item["ports"]}
     if port and wanted and int(port) not in wanted | heard:
-        found.append(
-            bad(
-                f"server {known.host.server} is asked at port {port}, the app listens at {', '.join(map(str, sorted(heard or wanted)))}",
-                "No request of a client reaches the app there.",
-                f"correct the port of server {known.host.server} in haproxy.cfg, or port: in hosts.yaml",
-            )
-        )
+        found.append(bad(
+            f"server {known.host.server} is asked at port {port}, the app listens at {', '.join(map(str, sorted(heard or wanted)))}",
+            "No request of a client reaches the app there.",
+            f"correct the port of server {known.host.server} in haproxy.cfg, or port: in hosts.yaml",
+        ))
     return found or [_rotation(known, row)]
 
 
@@ -222,18 +205,22 @@ def _rotation(known: Known, row: Row) -> Verdict:
     assert front is not None
     status = row.get("status", "")
     if status.startswith(("UP", "no check")):
-        return Verdict("ok", f"in rotation ({status})")
+        return Verdict("ok", f"in rotation ({status})") if row.get("weight") != "0" else _weightless(known, front)
     if not known.deployed:
         return Verdict("ok", f"{status}: nothing is deployed yet")
-    ready = doctor.typed(front.ssh, f"echo 'set server {front.backend}/{known.host.server} state ready' | socat - {doctor.socket(front)}")
+    back = known.fab("restore")
     if status.startswith(("MAINT", "DRAIN")):
-        return warn(
-            f"out of rotation: {status}",
-            "Somebody took it out, or a run that died; a deploy leaves it out.",
-            f"if it should serve: {ready}",
-        )
+        means = "Somebody took it out, or a run that died; a deploy leaves it out."
+        return warn(f"out of rotation: {status}", means, f"if it should serve: {back}")
     return bad(
         f"out of rotation: HAProxy says {status} {row.get('check_status', '')} {row.get('last_chk', '')}".rstrip(),
-        "It gets no request; the others carry its share.",
-        f"fab status --hosts {known.host.name}",
+        "It gets no request; the others carry its share.", f"fab status --hosts {known.host.name}",
+    )
+
+
+def _weightless(known: Known, front: Balancer) -> Verdict:
+    weight = doctor.order(front, f"set server {front.backend}/{known.host.server} weight 100%", known.client)
+    return warn(
+        "out of rotation: its weight at HAProxy is 0", "It is up, and gets no request; the others carry its share.",
+        f"if it should serve: {doctor.typed(front.ssh, weight)}   where haproxy.cfg says weight 0: correct it there",
     )

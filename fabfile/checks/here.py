@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ..inventory.values import Ssh
+from . import repo
 from .verdict import Verdict, bad, ok, warn
 
 PINS = {"fabric": ((3, 2, 3), (4,)), "invoke": ((2, 2, 1), (3,)), "paramiko": ((4,), (6,))}  # at least, and below; as in pyproject.toml
@@ -37,8 +38,7 @@ def _dotted(version: tuple[int, ...]) -> str:
 def git() -> list[Verdict]:
     found = shutil.which("git")
     return (
-        ok(found)
-        if found
+        ok(found) if found
         else [bad("no git on this machine", "It turns a ref into a commit, once for all hosts.", "sudo apt-get install -y git")]
     )
 
@@ -48,9 +48,7 @@ def state(place: Path) -> list[Verdict]:
     above = next(each for each in (place, *place.parents) if each.exists())
     if above.is_dir() and os.access(above, os.W_OK):
         return ok(str(place))
-    return [
-        bad(f"{place} can't be written", "No run begins without its log.", "export XDG_STATE_HOME=$HOME/state   or any place of yours")
-    ]
+    return [bad(f"{place} can't be written", "No run begins without its log.", "export XDG_STATE_HOME=$HOME/state   or any place of yours")]
 
 
 def ssh_config(files: Iterable[Ssh]) -> list[Verdict]:
@@ -69,24 +67,21 @@ def known_hosts(files: Iterable[tuple[Ssh, list[str]]]) -> list[Verdict]:
     if unreadable := [path for path in there if not os.access(path, os.R_OK)]:
         return [bad(f"{unreadable[0]} can't be read", "No host key can be checked against it.", f"sudo chown $(id -un) {unreadable[0]}")]
     if loose := [path for path in there if path.stat().st_mode & 0o022]:
-        return [
-            warn(
-                f"{loose[0]} can be written by others", "Whoever may write it decides which hosts are trusted.", f"chmod go-w {loose[0]}"
-            )
-        ]
+        return [warn(
+            f"{loose[0]} can be written by others", "Whoever may write it decides which hosts are trusted.", f"chmod go-w {loose[0]}"
+        )]
     if paths and not there:
-        return [
-            bad(
-                f"no known_hosts: {', '.join(map(str, paths))}",
-                "Every host is a stranger, and strangers are refused.",
-                "ssh HOST  once, comparing its key; or host_key: in hosts.yaml",
-            )
-        ]
+        return [bad(
+            f"no known_hosts: {', '.join(map(str, paths))}", "Every host is a stranger, and strangers are refused.",
+            "ssh HOST  once, comparing its key; or host_key: in hosts.yaml",
+        )]
     return ok(", ".join(map(str, there)) or "each key is pinned in hosts.yaml")
 
 
-def source(said: str, commit: str, repo: str, ref: str) -> list[Verdict]:
+def source(said: str, commit: str, url: str, ref: str) -> list[Verdict]:
     """Judge what asking the repository from here gave: a commit, or why not."""
     if commit:
-        return ok(f"{ref} is {commit[:7]} of {re.sub('://[^/@ ]*@', '://', repo)}")
-    return [bad(said, "A deploy is refused before it contacts a host.", "correct app.repo and app.ref in hosts.yaml, or: --ref")]
+        return ok(f"{ref} is {commit[:7]} of {repo.shown(url)}")
+    if "can't be read: " in said or "no answer within" in said:
+        return [repo.here(url, said.partition("can't be read: ")[2] or said)]
+    return [bad(said, "A deploy is refused before it contacts a host.", "correct app.ref in hosts.yaml, or: --ref")]

@@ -38,6 +38,8 @@ class Known:
     more: Mapping[str, Any] | None = None  # doctor.cjs
     offset: float | None = None  # seconds that the host's clock is ahead of ours
     rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # server to row of the balancer's `show stat`
+    client: str = ""  # what its balancer's host talks to HAProxy with
+    last_words: str = ""  # of the script
 
     def said(self, event: str, **wanted: str) -> Mapping[str, Any] | None:
         """Give the first event of this kind."""
@@ -46,12 +48,33 @@ class Known:
     def all(self, event: str) -> list[Mapping[str, Any]]:
         return [each for each in self.events if each["event"] == event]
 
+    def elsewhere(self) -> list[Mapping[str, Any]]:
+        """List the PM2 daemons that have the app and are not the one that we would talk to."""
+        assert self.facts is not None and self.more is not None
+        return [god for god in self.more["gods"] if god["pid"] != self.facts["daemon"]["pid"] and god["runs"]]
+
     def there(self, command: str) -> str:
         """Spell out how to run a command on this host."""
         return doctor.typed(self.host.ssh, command)
 
+    def asking(self, command: str) -> str:
+        """Spell out how to run a command on this host that asks for something, or draws on the terminal."""
+        return self.there(command).replace("ssh", "ssh -t", 1)
+
     def fab(self, verb: str) -> str:
         return f"fab {verb} --hosts {self.host.name}"
+
+    def pm2(self, *words: str) -> str:
+        """Spell out a command of PM2's own, found where we found it and for the home that we use."""
+        tool = self.said("tool", name="pm2")
+        command = doctor.words(tool["path"] if tool and tool["path"] else "pm2", *words)
+        return f"PM2_HOME={doctor.word(self.host.pm2_home)} {command}" if self.host.pm2_home else command
+
+    def drained(self, command: str) -> str:
+        """Spell out a command that takes the app down on this host for a moment, with what keeps clients away from it meanwhile."""
+        if not self.group.balancer:
+            return f"at a quiet time, for the app is down meanwhile: {command}"
+        return f"{self.fab('drain')} && {command} && {self.fab('restore')}"
 
     def yaml(self, text: str) -> str:
         """Spell out this host's entry in hosts.yaml with something added."""

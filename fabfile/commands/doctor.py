@@ -11,6 +11,13 @@ from .ask import program
 from .pm2 import source
 from .shell import Shell, call, cmd, here, path
 
+CLIENTS = {  # socket command
+    "perl": cmd("perl", "-MIO::Socket::UNIX", "-e", r'$s = IO::Socket::UNIX->new(Peer => shift); print $s shift, "\n"; print <$s>'),
+    "python3": cmd(
+        "python3", "-c", r'import socket, sys; s = socket.socket(1); s.connect(sys.argv[1]); s.sendall(sys.argv[2].encode() + b"\n"); '
+        "print(s.recv(65536).decode())",
+    ),
+}
 SCRIPTS = ("doctor.cjs", "truth.cjs", "saved.cjs")
 LIBRARY = r"""
 json_text() { # text; as a JSON string
@@ -20,12 +27,20 @@ json_text() { # text; as a JSON string
 }
 truly() { if "$@" >/dev/null 2>&1; then echo true; else echo false; fi; }
 look_at_clock() { say "{\"event\":\"clock\",\"at\":$(date +%s.%N | sed 's/[^0-9.].*//; s/[.]$//')}"; }
-look_at_room() { # root
+look_at_room() { # root pm2_home
     place=$1
     while [ ! -e "$place" ]; do place=$(dirname "$place"); done
     inodes=$(free_inodes "$place")
     where="\"root\":$(json_text "$1"),\"place\":$(json_text "$place"),\"writable\":$(truly [ -w "$place" ])"
     say "{\"event\":\"room\",\"user\":$(json_text "$(id -un)"),$where,\"mb\":$(free_mb "$place"),\"inodes\":${inodes:-null}}"
+    look_elsewhere pm2 "${2:-${PM2_HOME:-$HOME/.pm2}}" "$(mount_of "$place")"
+    look_elsewhere tmp "${TMPDIR:-/tmp}" "$(mount_of "$place")"
+}
+mount_of() { df -Pk "$1" | awk 'NR == 2 { print $6 }'; }
+look_elsewhere() { # what place mount; what lies on the app's own file system is not told twice
+    [ -d "$2" ] && [ "$(mount_of "$2")" != "$3" ] || return 0
+    inodes=$(free_inodes "$2")
+    say "{\"event\":\"place\",\"what\":\"$1\",\"path\":$(json_text "$2"),\"mb\":$(free_mb "$2"),\"inodes\":${inodes:-null}}"
 }
 version_of() { # tool path
     case $1 in
@@ -86,7 +101,8 @@ look_at_balancer() { # socket backend
     client=
     for client in socat perl python3 ''; do [ -z "$client" ] || ! command -v "$client" >/dev/null || break; done
     may="\"there\":$(truly [ -S "$1" ]),\"writable\":$(truly [ -w "$1" ])"
-    say "{\"event\":\"socket\",\"path\":$(json_text "$1"),$may,\"client\":\"$client\",\"user\":$(json_text "$(id -un)")}"
+    has="\"mode\":\"$(stat -c %a "$1" 2>/dev/null)\",\"group\":\"$(stat -c %G "$1" 2>/dev/null)\""
+    say "{\"event\":\"socket\",\"path\":$(json_text "$1"),$may,$has,\"client\":\"$client\",\"user\":$(json_text "$(id -un)")}"
     [ -S "$1" ] || return 0
     rc=0
     said=$(haproxy "$1" "show stat" 2>&1) || rc=$?
@@ -121,9 +137,13 @@ def clock() -> Shell:
     return call("look_at_clock")
 
 
-def room(root: str) -> Shell:
-    """Report who we are there and what is free where the app lives or would live: event `room`."""
-    return call("look_at_room", path(root))
+def room(root: str, pm2_home: str | None) -> Shell:
+    """
+    Report who we are there and what is free where the app lives or would live: event `room`.
+
+    What is free where PM2 and builds write, if those are other file systems, is an event `place` each.
+    """
+    return call("look_at_room", path(root), path(pm2_home or ""))
 
 
 def tools(node_bin: str | None, pm2_home: str | None) -> Shell:
@@ -162,7 +182,6 @@ def by_node(root: str, wanted: Mapping[str, object]) -> Shell:
     node = cmd("-e", source("loader.cjs"), "--")
     order = call("clean_node", node, cmd("look"), path(root), Shell('"$pm2_dir"'), cmd(json.dumps(dict(wanted))))
     return Shell(f"{order} {here(json.dumps(program(SCRIPTS)))}")
-
 
 
 def front(balancer: Balancer) -> Shell:
@@ -216,3 +235,10 @@ def word(text: str) -> str:
 def socket(balancer: Balancer) -> str:
     """Give the socket of a balancer as that host's shell reads it."""
     return path(balancer.socket)
+
+
+def order(balancer: Balancer, command: str, client: str) -> str:
+    """Spell out how a person says something to HAProxy on its host, with what is there: socat, perl or python3."""
+    if client in CLIENTS:
+        return f"{CLIENTS[client]} {socket(balancer)} {cmd(command)}"
+    return f"echo {cmd(command)} | socat - {socket(balancer)}"

@@ -47,6 +47,8 @@ find_tools() { # node_bin pm2_home; puts them into PATH, wherever they are
 }
 find_pm2() { # the directory of its module, from the command
     pm2_dir=$(dirname "$(dirname "$(readlink -f "$(command -v pm2)")")")
+    # Volta starts every program by one and the same shim, and gives each package a tree of its own.
+    [ -f "$pm2_dir/lib/API.js" ] || pm2_dir=${VOLTA_HOME:-$HOME/.volta}/tools/image/packages/pm2/lib/node_modules/pm2
     [ -f "$pm2_dir/lib/API.js" ] || pm2_dir=$(npm root -g)/pm2
     [ -f "$pm2_dir/lib/API.js" ]
 }

@@ -12,47 +12,28 @@ from typing import Any
 import requests
 
 from .. import ownership, source
-from ..checks import app, files, front, here, machine, matrix, pm2, reach, timing
+from ..checks import app, files, front, here, machine, matrix, pm2, reach, repo, room, timing
 from ..checks.front import Front
+from ..checks.reach import Way
 from ..checks.verdict import Known, Verdict, ok, unread, worst
 from ..commands import doctor, lock
 from ..commands.shell import Step, softly
 from ..errors import PreflightFailed, UsageError
-from ..inventory.values import Group, Host
+from ..inventory.values import Group, Host, Ssh
 from ..report.terminal import width
 from ..run.rollout import new_id
 from ..run.runner import state_dir
-from ..transport import Outcome, known_as, origins
+from ..transport import Outcome, jump, known_as, origins
 from .locks import owners
 from .view import Look
 
 HERE = "this machine"
 HOST_CHECKS = {
-    "node": machine.node,
-    "pm2": machine.pm2,
-    "git": machine.git,
-    "repo": machine.repo,
-    "disk": machine.disk,
-    "inodes": machine.inodes,
-    "clock": machine.clock,
-    "rights": machine.rights,
-    "shared": files.shared,
-    "env file": files.env,
-    "leftovers": files.leftovers,
-    "lock": app.lock,
-    "migration": app.migration,
-    "link": files.link,
-    "daemon": pm2.daemon,
-    "owner": pm2.owner,
-    "mode": pm2.mode,
-    "script": pm2.started,
-    "workers": pm2.workers,
-    "port": app.port,
-    "health": app.health,
-    "boot time": timing.boot,
-    "drain time": timing.drain,
-    "saved list": pm2.dump,
-    "startup": machine.startup,
+    "node": machine.node, "pm2": machine.pm2, "git": machine.git, "repo": repo.repo, "disk": room.disk, "inodes": room.inodes,
+    "clock": machine.clock, "rights": machine.rights, "shared": files.shared, "env file": files.env, "leftovers": files.leftovers,
+    "lock": app.lock, "migration": app.migration, "link": files.link, "daemon": pm2.daemon, "owner": pm2.owner, "mode": pm2.mode,
+    "script": pm2.started, "workers": pm2.workers, "port": app.port, "health": app.health, "boot time": timing.boot,
+    "drain time": timing.drain, "saved list": pm2.dump, "startup": machine.startup,
 }
 FRONT_CHECKS = {"socket": front.socket, "servers": front.servers, "url": front.url}
 
@@ -89,15 +70,10 @@ class Doctor:
         """Ask everybody once, and judge."""
         begun = time.time()
         outcomes = self.look.each("doctor", self._steps)
-        fronts = {
-            self._front_name(group): self._front(group, whole)
-            for group, whole in zip(self.look.targets.groups, self.look.targets.fleet, strict=True)
-            if group.balancer
-        }
+        fronts = {self._front_name(groups[0]): self._front(groups) for groups in self._fronted()}
         knowns = {
             host.name: self._known(host, group, outcomes[host.name], fronts.get(self._front_name(group)), begun)
-            for group in self.look.targets.groups
-            for host in group.hosts
+            for group in self.look.targets.groups for host in group.hosts
         }
         neighbours = {name: known.more["addresses"] if known.more else [] for name, known in knowns.items()}
         verdicts: Verdicts = {HERE: self._here()}
@@ -108,13 +84,9 @@ class Doctor:
     def _steps(self, host: Host) -> list[Step]:
         root = host.app.root
         return [
-            Step("clock", doctor.clock()),
-            Step("room", doctor.room(root)),
-            Step("lock", softly(lock.show(root))),
-            Step("startup", softly(doctor.startup())),
-            Step("tools", softly(doctor.tools(host.node_bin, host.pm2_home))),
-            Step("facts", softly(doctor.by_node(root, doctor.wanted(host.app)))),
-            Step("repo", doctor.repo(host.app.repo)),
+            Step("clock", doctor.clock()), Step("room", doctor.room(root, host.pm2_home)), Step("lock", softly(lock.show(root))),
+            Step("startup", softly(doctor.startup())), Step("tools", softly(doctor.tools(host.node_bin, host.pm2_home))),
+            Step("facts", softly(doctor.by_node(root, doctor.wanted(host.app)))), Step("repo", doctor.repo(host.app.repo)),
         ]
 
     def _hear(self, phase: str, host: str, event: Mapping[str, Any]) -> None:
@@ -124,13 +96,8 @@ class Doctor:
     def _known(self, host: Host, group: Group, outcome: Outcome, behind: Front | None, begun: float) -> Known:
         looked = outcome.last("looked") or {}
         return Known(
-            host,
-            group,
-            outcome.events,
-            looked.get("facts"),
-            looked.get("more"),
-            self._offset(host.name, outcome, begun),
-            behind.servers if behind else {},
+            host, group, outcome.events, looked.get("facts"), looked.get("more"), self._offset(host.name, outcome, begun),
+            behind.servers if behind else {}, behind.client if behind else "", outcome.last_words,
         )
 
     def _offset(self, name: str, outcome: Outcome, begun: float) -> float | None:
@@ -145,19 +112,26 @@ class Doctor:
     def _front_name(self, group: Group) -> str:
         return f"{group.balancer.host}/{group.balancer.backend}" if group.balancer else ""
 
-    def _front(self, group: Group, whole: Group) -> Front:
-        balancer = group.balancer
+    def _fronted(self) -> list[list[Group]]:
+        """Gather the groups, not narrowed, that stand behind the same backend."""
+        behind: dict[str, list[Group]] = {}
+        for group in self.look.targets.fleet:
+            if group.balancer:
+                behind.setdefault(self._front_name(group), []).append(group)
+        return list(behind.values())
+
+    def _front(self, groups: list[Group]) -> Front:
+        hosts = tuple(host for group in groups for host in group.hosts)
+        whole = replace(groups[0], name=",".join(group.name for group in groups), hosts=hosts)
+        balancer = whole.balancer
         assert balancer is not None
         line = f"balancer {balancer.host}"
         if line in self.look.unreachable:
             return Front(whole, balancer)
         outcome = self.fleet.run("doctor", line, [Step("balancer", doctor.front(balancer))])
-        route = group.hosts[0].app.route
+        route = whole.hosts[0].app.route
         return Front(
-            whole,
-            balancer,
-            outcome.events,
-            self._answer(*self.fleet.url(balancer, route)) if balancer.url else None,
+            whole, balancer, outcome.events, self._answer(*self.fleet.url(balancer, route)) if balancer.url else None,
             front.rows(outcome.events),
         )
 
@@ -176,16 +150,26 @@ class Doctor:
     def _host(self, name: str, known: Known, neighbours: Mapping[str, list[str]]) -> dict[str, list[Verdict]]:
         if name in self.look.unreachable:
             return {"ssh": [self._ssh(name)], **{check: unread() for check in (*HOST_CHECKS, "balancer")}}
-        found = {"ssh": ok(f"{known.host.ssh.user or ''}{'@' if known.host.ssh.user else ''}{self.fleet.lines[name].address()}")}
+        found = {"ssh": self._logged_in(known)}
         found |= {check: judge(known) for check, judge in HOST_CHECKS.items()}
         return {**found, "balancer": front.server(known, neighbours)}
 
+    def _logged_in(self, known: Known) -> list[Verdict]:
+        if not known.said("clock"):
+            return [reach.blind(known.last_words, self._way(known.host.ssh))]
+        return ok(f"{known.host.ssh.user or ''}{'@' if known.host.ssh.user else ''}{self.fleet.lines[known.host.name].address()}")
+
     def _ssh(self, line: str) -> Verdict:
-        trouble, target = self.fleet.lines[line].trouble, self.fleet.lines[line].ssh
+        trouble = self.fleet.lines[line].trouble
+        way = self._way(trouble.hop if trouble and trouble.hop else self.fleet.lines[line].ssh, hop=bool(trouble and trouble.hop))
+        return reach.ssh(trouble.kind if trouble else "other", str(trouble or "not reached"), way)
+
+    def _way(self, target: Ssh, hop: bool = False) -> Way:
         name, files = known_as(target)
         usual = Path("~/.ssh/known_hosts").expanduser()
         file = next((each for each in files if Path(each).expanduser().is_file() and Path(each).expanduser() != usual), "")
-        return reach.ssh(trouble.kind if trouble else "other", str(trouble or "not reached"), target, name, file)
+        said = {what: value for what, (value, _) in origins(target).items()}
+        return Way(target, name, file, said["user"], said.get("identityfile", ""), jump(target), hop)
 
     def _balancer(self, each: Front) -> dict[str, list[Verdict]]:
         line = f"balancer {each.balancer.host}"
@@ -197,20 +181,16 @@ class Doctor:
         every = [line.ssh for line in self.fleet.lines.values()]
         apps = {(host.app.repo, host.app.ref) for host in self.look.targets.hosts}
         return {
-            "hosts.yaml": ok(f"{len(self.look.targets.hosts)} hosts"),
-            "ssh config": here.ssh_config(every),
-            "known_hosts": here.known_hosts((ssh, known_as(ssh)[1]) for ssh in every),
-            "versions": here.versions(),
-            "git": here.git(),
-            "logs": here.state(state_dir()),
-            "ref": [verdict for one in sorted(apps) for verdict in self._source(*one)],
+            "hosts.yaml": ok(f"{len(self.look.targets.hosts)} hosts"), "ssh config": here.ssh_config(every),
+            "known_hosts": here.known_hosts((ssh, known_as(ssh)[1]) for ssh in every), "versions": here.versions(), "git": here.git(),
+            "logs": here.state(state_dir()), "ref": [verdict for one in sorted(apps) for verdict in self._source(*one)],
         }
 
-    def _source(self, repo: str, ref: str) -> list[Verdict]:
+    def _source(self, url: str, ref: str) -> list[Verdict]:
         try:
-            return here.source("", source.resolve(repo, ref), repo, ref)
+            return here.source("", source.resolve(url, ref), url, ref)
         except UsageError as err:
-            return here.source(str(err.message), "", repo, ref)
+            return here.source(str(err.message), "", url, ref)
 
     # ------------------------------------------------------------------ mend
 
@@ -255,12 +235,9 @@ class Doctor:
         if "gapless mode" in mends:
             steps.append(Step("gapless mode", softly(doctor.mode("700", root, [".gapless"]))))
         if "env mode" in mends:
-            steps.append(
-                Step(
-                    "env mode",
-                    softly(doctor.mode("600", root, [place for file in envs for place in (f"shared/{file}", f"current/{file}")])),
-                )
-            )
+            steps.append(Step(
+                "env mode", softly(doctor.mode("600", root, [place for file in envs for place in (f"shared/{file}", f"current/{file}")])),
+            ))
         if "shared dirs" in mends:
             steps.append(Step("shared dirs", softly(doctor.dirs(root, app_.shared_dirs))))
         if "leftovers" in mends:
@@ -281,13 +258,8 @@ class Doctor:
             for check, each in found.items():
                 fix = "\n".join(dict.fromkeys(one.fix for one in each if one.fix))
                 self.page.tell(
-                    "check",
-                    host=host,
-                    check=check,
-                    state=worst(each),
-                    words="; ".join(one.words for one in each),
-                    means=" ".join(dict.fromkeys(one.means for one in each if one.means)),
-                    fix=fix,
+                    "check", host=host, check=check, state=worst(each), words="; ".join(one.words for one in each),
+                    means=" ".join(dict.fromkeys(one.means for one in each if one.means)), fix=fix,
                 )
         hosts = {name: found for name, found in verdicts.items() if name in self.look.hosts}
         for name, found in verdicts.items():
@@ -301,8 +273,6 @@ class Doctor:
         return {host: {"ssh": found["ssh"]} if worst(found.get("ssh", ())) == "bad" else found for host, found in verdicts.items()}
 
     def _tell_origins(self) -> None:
-        rows = [
-            [name, what, value, where] for name, line in self.fleet.lines.items() for what, (value, where) in origins(line.ssh).items()
-        ]
+        rows = [[name, what, value, where] for name, line in self.fleet.lines.items() for what, (value, where) in origins(line.ssh).items()]
         self.page.table("ssh", ["host", "setting", "value", "from"], rows)
         self.page.say("")

@@ -135,7 +135,7 @@ function gods(root) {
   }));
 }
 
-/** Say who listens on a port, and whether PM2's daemon or one of our workers is among its ancestors. */
+/** Say who listens on a port, and whether PM2's daemon, one of our workers or a daemon that has the app is among its ancestors. */
 function holder(port, ours) {
   const found = truth.portHolder(port);
   if (!found || !found.pid) return found;
@@ -226,7 +226,9 @@ async function look(root, pm2Dir, { processes: wanted, files, dirs }) {
   const facts = await truth.facts(root, pm2Dir, named);
   const { home, pid: god } = facts.daemon;
   const { workers, report } = await askDaemon(facts, wanted);
-  const ours = new Set([god, ...facts.processes.map((item) => item.pid)].filter(Boolean));
+  const daemons = gods(root);
+  const having = daemons.filter(({ runs }) => runs).map(({ pid }) => pid);
+  const ours = new Set([god, ...having, ...facts.processes.map((item) => item.pid)].filter(Boolean));
   const options = mountOptions(root);
   const binary = god && attempt(() => fs.readlinkSync(`/proc/${god}/exe`));
   return {
@@ -240,7 +242,7 @@ async function look(root, pm2Dir, { processes: wanted, files, dirs }) {
       envs: Object.entries(wanted).map(([name, { env_file: file }]) => environment(root, name, file, files)).filter(Boolean),
       foreign: foreign(root, home), leftovers: leftovers(root), dump: dump(home),
       god: god ? { state: stat(god)[0], binary, gone: !!binary && !fs.existsSync(binary.replace(/ \(deleted\)$/, '')), report } : null,
-      gods: gods(root), workers, boots: boots(root), here: process.execPath,
+      gods: daemons, workers, boots: boots(root), here: process.execPath,
       ports: named.filter(({ port }) => port).map(({ name, port }) => ({ name, port, holder: holder(port, ours) })),
       health: await healths(root, facts.processes, wanted),
     },

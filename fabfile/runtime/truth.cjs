@@ -306,6 +306,8 @@ async function facts(root, pm2Dir, named) {
   const { restarts: settled = {} } = (!answer.driving.length && readJson(path.join(runDir(root), 'settled.json'))) || {};
   try {
     if (isHalted(god.pid)) throw new Error('it is halted by a signal (SIGSTOP)');
+    // Asked through PM2 it would be taken for dead, and a second daemon started beside it.
+    if (!god.socket) throw new Error(`its socket ${god.home}/rpc.sock is gone, so nobody can talk to it`);
     const pm2 = await connect(pm2Dir);
     const all = await list(pm2, root);
     const [ours, others] = [true, false].map((known) => all.filter((item) => ports.has(item.name) === known));
