@@ -19,6 +19,7 @@ s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall((sys.argv[2
 while (data := s.recv(65536)): sys.stdout.write(data.decode())' "$1" "$2"
     else fail "this host has no socat, perl or python3 to talk to HAProxy's socket with"; fi
 }
+nap() { sleep 0.1 2>/dev/null || sleep 1; } # POSIX's sleep takes whole seconds
 order() { # socket command
     said=$(haproxy "$1" "$2" 2>&1) || fail "HAProxy's socket $1: $said"
     [ -z "$said" ] || fail "HAProxy refused '$2': $said"
@@ -101,15 +102,16 @@ drain() { # socket backend server limit-seconds run hold-seconds most
     esac
     calm=0 end=$(($(date +%s) + $4))
     # Three reads in a row: a request may be between the frontend and the server when one is taken.
-    while [ $calm -lt 3 ]; do
+    while :; do
         row=$(server_row "$1" "$2" "$3")
         if [ "${row%% *}" = 0 ]; then calm=$((calm + 1)); else calm=0; fi
+        [ $calm -lt 3 ] || break
         if [ "$(date +%s)" -gt "$end" ]; then
             order "$1" "set server $2/$3 state ready"
             rm -f "$drained_dir/$2.$3"
             fail "$2/$3 still had ${row%% *} sessions after $4 s of draining (drain_timeout); it was put back"
         fi
-        sleep 0.1
+        nap
     done
     say '{"event":"drained"}'
 }
@@ -123,7 +125,7 @@ restore() { # socket backend server limit-seconds run
         row=$(server_row "$1" "$2" "$3")
         case $row in *' UP' | *' no check') break ;; esac
         [ "$(date +%s)" -le "$end" ] || fail "$2/$3 was set ready, but HAProxy says ${row#* } after $4 s"
-        sleep 0.1
+        nap
     done
     say '{"event":"restored"}'
 }

@@ -10,6 +10,7 @@
 const fs = require('fs');
 const os = require('os');
 const path = require('path');
+const { EventEmitter } = require('events');
 const journal = require('./journal.cjs');
 const saved = require('./saved.cjs');
 const truth = require('./truth.cjs');
@@ -17,7 +18,7 @@ const truth = require('./truth.cjs');
 const { replaceFile } = saved;
 
 const TICK_MS = 50;
-const LIST_MS = 500; // PM2 is asked less often than our own files: each answer carries every app's environment
+const LIST_MS = 500; // how often PM2 is asked: each answer carries every app's environment. And our own files, where no change is told
 const QUIET_LOOKS = 4; // looks without anything to remove, until it counts as removed
 const SLACK_MS = 30000; // PM2's timer kills the old worker when it runs out, so it must outlast our own deadline by far
 
@@ -98,6 +99,33 @@ function readCrash(root, name) {
 
 // ---------------------------------------------------------------- one worker
 
+/** Hear of each change that gates make to their files. Where inotify is used up nothing is told, and waiting has an end all the same. */
+class Changes {
+  constructor(dir) {
+    this.count = 0;
+    this.told = new EventEmitter();
+    const tell = () => {
+      this.count += 1;
+      this.told.emit('change');
+    };
+    truth.attempt(() => fs.watch(dir, tell).on('error', () => {}));
+  }
+
+  /** Wait for a change after the one that `count` was, `ms` at most. Whoever takes the count before a look misses none. */
+  async after(count, ms) {
+    if (this.count !== count) return;
+    await new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.told.off('change', done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      this.told.on('change', done);
+    });
+  }
+}
+
 /** Note which workers and crash files exist, so that what comes after can be told from what was before. */
 const before = (host) => ({
   pids: new Set(truth.workers(host.root).map((item) => item.pid)),
@@ -114,6 +142,7 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
   let last = { state: '', pid: null };
   let asked = Date.now();
   for (;;) {
+    const { count } = host.changes;
     const record = truth.workers(host.root).find((item) => item.pm_id === id && item.release === release && !seen.pids.has(item.pid));
     if (record && (record.state !== last.state || record.pid !== last.pid)) {
       last = record;
@@ -134,11 +163,11 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
       last = { state: '', pid: null };
     }
     if (Date.now() > deadline) throw new Refused(late(id, limit, record));
-    if (Date.now() - asked > LIST_MS) {
-      asked = Date.now();
+    if (Date.now() - asked >= LIST_MS) {
       await wakeIfGivenUp(host, id, forgive);
+      asked = Date.now();
     }
-    await sleep(TICK_MS);
+    await host.changes.after(count, Math.min(asked + LIST_MS - Date.now(), LIST_MS)); // the clock may be set back
   }
 }
 
@@ -247,13 +276,14 @@ async function* appearing(host, name, count, known = new Set()) {
   const patience = host.plan.healthy_deadline_ms + SLACK_MS;
   let deadline = Date.now() + patience;
   while (known.size < count) {
+    const { count: heard } = host.changes;
     for (const { id } of (await truth.list(host.pm2, host.root)).filter((item) => item.name === name && !known.has(item.id))) {
       known.add(id);
       yield id;
       deadline = Date.now() + patience; // each may take its time: PM2 starts the next when this one is ready
     }
     if (Date.now() > deadline) throw new Refused(`PM2 listed ${known.size} of ${count} workers of ${name}`);
-    if (known.size < count) await sleep(TICK_MS * 4);
+    if (known.size < count) await host.changes.after(heard, LIST_MS);
   }
 }
 
@@ -611,7 +641,7 @@ async function work(root, run, log, plan) {
   const host = {
     root, plan, journal: log, to: plan.release, from: null, found: [], logged: {},
     created: [], grown: [], removed: [], replaced: [], surplus: [], touched: null, // what was done, for the way back
-    retired: new Map(), gates: { run, drained: plan.drained },
+    retired: new Map(), gates: { run, drained: plan.drained, since: Date.now() }, changes: new Changes(truth.runDir(root)),
   };
   try {
     await prepare(host);

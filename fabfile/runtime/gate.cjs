@@ -25,11 +25,11 @@ const { setTimeout: sleep } = require('node:timers/promises');
 const { pathToFileURL } = require('node:url');
 const util = require('node:util');
 
-const POLL_MS = 250;
+const POLL_MS = [25, 250]; // between two questions: a tenth of the time that it was asked already, within these
 const STABLE_MS = 500; // the least a process without a health route must live to count as ready
 const GRACE_MS = 500; // the cluster primary may still be handing us a connection when we stop accepting
 const KEEP_ALIVE_MS = 5000; // node's default
-const FRESH_MS = 1000; // a connection that was asked on so lately is in use; the balancer's own have rested since the drain
+const FRESH_MS = 1000; // the least time to listen for clients that come past the balancer
 const CURFEW_MS = 1500; // before PM2's SIGKILL: what is still connected ends, the app's own handlers get the rest
 const HELD_STOP_MS = 1000; // for the app's handlers when it is stopped before it ever served
 const SOCKET_PATH_MAX = 107;
@@ -364,6 +364,7 @@ function refuse({ why, foreign, status, ms, body }) {
 /** Ask until the app was healthy for the whole hold time, then let it listen. */
 async function guard() {
   enter('held', { ports: wantedPorts(), why: 'not asked yet' });
+  const began = now();
   let goodSince = null;
   let hold = 0;
   while (!draining) {
@@ -372,7 +373,7 @@ async function guard() {
     if (verdict.why) {
       goodSince = null;
       refuse(verdict);
-      await sleep(POLL_MS);
+      await sleep(pause(began));
       continue;
     }
     if (goodSince === null) {
@@ -382,9 +383,12 @@ async function guard() {
     }
     const left = goodSince + hold - now();
     if (left <= 0) return open();
-    await sleep(Math.min(POLL_MS, left));
+    await sleep(Math.min(POLL_MS[1], left));
   }
 }
+
+/** Say how long to leave an app alone that was not good: what is ready soon is seen soon, and what takes long is not pestered. */
+const pause = (since) => Math.min(Math.max((now() - since) / 10, POLL_MS[0]), POLL_MS[1]);
 
 /** Tell whether the app listens, but not where hosts.yaml says that clients come in. */
 function missesPort() {
@@ -516,21 +520,26 @@ async function drain(curfew) {
   const listening = [...servers].filter((server) => server.listening);
   if (!listening.length) return;
   const began = now();
-  const linger = reloadSettings().drained && !inUse() ? 0 : Math.max(...listening.map(keepAlive)) + GRACE_MS;
+  const { drained = false, since = Date.now() - FRESH_MS } = reloadSettings();
+  const linger = Math.max(...listening.map(keepAlive)) + GRACE_MS;
   // Not http's own close(): that would cut idle connections under clients that are about to use them.
   for (const server of listening) netClose.call(server);
   for (const session of sessions) session.close();
   while (sockets.size && now() < curfew) {
-    if (now() - began >= linger) closeIdle(listening);
+    if (now() - began >= linger || (drained && rests(since))) closeIdle(listening);
     await sleep(50);
   }
   for (const socket of sockets) socket.destroy();
   await sleep(Math.max(0, began + GRACE_MS - now()));
 }
 
-/** Tell whether somebody talks to a drained host all the same: past the balancer, on connections of their own. */
-function inUse() {
-  return [...sockets].some((socket) => now() - (askedAt.get(socket) ?? -Infinity) < FRESH_MS);
+/**
+ * Tell whether nobody has talked to a drained host since it was drained, for long enough to know: who does comes past the balancer, on
+ * connections of their own. The balancer's rest from then on, however lately they were used before.
+ */
+function rests(since) {
+  const ms = Date.now() - since;
+  return ms >= FRESH_MS && ![...sockets].some((socket) => now() - (askedAt.get(socket) ?? -Infinity) < ms);
 }
 
 /** Tell how long a client may keep an idle connection to this server; HTTP/2 servers do not say. */

@@ -143,6 +143,17 @@ def test_drain_and_restore_with_whatever_can_speak_to_the_socket(sh, lb, bare_bi
     assert (ran.code, ran.heard("restored"), ran.text, lb.status("web1")) == (0, True, "", "UP")
 
 
+def test_a_sleep_that_takes_whole_seconds_only_is_enough(one, lb, bare_bin):
+    for speaker in filter(shutil.which, ["socat", "perl", "python3"]):
+        (bare_bin / speaker).symlink_to(shutil.which(speaker))
+    (bare_bin / "sleep").unlink(missing_ok=True)
+    (bare_bin / "sleep").write_text(f'#!/bin/sh\ncase $1 in *.*) echo "bad number" >&2; exit 1 ;; esac\nexec {shutil.which("sleep")} "$1"\n')
+    (bare_bin / "sleep").chmod(0o700)
+    one.env |= {"PATH": str(bare_bin)}
+    ran = one.run(drain(lb))
+    assert (ran.code, ran.heard("drained"), ran.text) == (0, True, "")
+
+
 def test_without_a_speaker_it_says_what_to_install(one, lb, bare_bin):
     one.env |= {"PATH": str(bare_bin)}
     for step in (drain(lb), restore(lb)):

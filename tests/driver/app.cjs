@@ -6,12 +6,13 @@
  *   throws    it dies at its start;  clones-throw: all but the first instance do
  *   tells     it prints SECRET and dies of it
  *   slow      it takes a second until it listens
+ * BOOT_MS is how long it always takes until it listens.
  */
 
 const fs = require('node:fs');
 const http = require('node:http');
 
-const { APP, COLOUR, NODE_APP_INSTANCE: instance, PORT, RED, SECRET } = process.env;
+const { APP, BOOT_MS = 0, COLOUR, NODE_APP_INSTANCE: instance, PORT, RED, SECRET } = process.env;
 const home = process.cwd();
 
 function mode() {
@@ -33,4 +34,4 @@ if (mode() === 'tells') {
   throw new Error(`${'x'.repeat(450)} bad key ${SECRET} ${'z'.repeat(100)}`);
 }
 if (COLOUR === 'broken') throw new Error('COLOUR is broken');
-setTimeout(() => http.createServer({ keepAliveTimeout: 1000 }, answer).listen(Number(PORT), '127.0.0.1'), mode() === 'slow' ? 1000 : 0);
+setTimeout(() => http.createServer({ keepAliveTimeout: 1000 }, answer).listen(Number(PORT), '127.0.0.1'), mode() === 'slow' ? 1000 : Number(BOOT_MS));

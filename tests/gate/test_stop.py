@@ -111,6 +111,28 @@ def test_a_drained_host_lingers_for_clients_that_come_past_the_balancer(site: Si
     time_to_end(pid)
 
 
+def test_what_the_balancer_used_just_before_the_drain_is_not_lingered_for(site: Site) -> None:
+    site.start(site.release(1, env={"KEEP_ALIVE_MS": "4000"}))
+    client = Client(site)
+    client.get()
+    site.settings(drained=True, since=round(time.time() * 1000))
+    pid = begin_stop(site)
+    assert 0.5 < client.wait_for_end() < 2, "it listens for a second, and then closes what nobody has asked on since"
+    time_to_end(pid)
+
+
+def test_who_has_come_past_the_balancer_once_is_lingered_for(site: Site) -> None:
+    site.start(site.release(1, env={"KEEP_ALIVE_MS": "4000"}))
+    site.settings(drained=True, since=round(time.time() * 1000))
+    client = Client(site)
+    client.get()
+    time.sleep(1.2)
+    pid = begin_stop(site)
+    time.sleep(0.5)
+    assert client.get().startswith(b"HTTP/1.1 200")
+    time_to_end(pid)
+
+
 def test_a_connection_that_never_asked_does_not_hold_the_worker(site: Site) -> None:
     site.start(site.release(1))
     Client(site).get()
