@@ -90,6 +90,7 @@ complete() { # root release marker-json
         no_room "$1" "the marker cannot be written: no space left"
     fi
     mv "$file.next" "$file"
+    spare_dependencies "$1" "$2"
 }
 discard() { # root release
     [ -e "$1/releases/$2/.gapless.json" ] || rm -rf "${1:?}/releases/${2:?}" "$1/.gapless/index.$2"
