@@ -303,7 +303,9 @@ function sweepTorn(home) {
   for (const name of left) attempt(() => clear(name));
 }
 
+/** Say whether a process lives; a container without an init keeps its dead as zombies. */
 function isAlive(pid) {
+  if (/\) Z /.test(read(`/proc/${pid}/stat`))) return false;
   try {
     return process.kill(pid, 0);
   } catch (err) {
