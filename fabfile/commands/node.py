@@ -81,51 +81,26 @@ build_step() { # root release run command env-file...
     if (unset NODE_ENV GAPLESS_MARK; export CI=1 npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false
         case $4 in
             # What does more than fill node_modules right here must run each time.
-            *[!A-Za-z0-9\ =._-]* | *' -'[!-]* | *--prefix* | *--workspace* | *--global* | *--location*) sh -c "$4" ;;
-            'npm ci' | 'npm ci --'*) npm_ci "$1" "$4" ;;
-            *) sh -c "$4" ;;
-        esac) >>"$log" 2>&1; then return; else rc=$?; fi
+            *[!A-Za-z0-9\ =._-]* | *' -'[!-]* | *--prefix* | *--workspace* | *--global* | *--location* | *--dry-run*) ;;
+            'npm ci' | 'npm ci --'* | 'npm prune' | 'npm prune --'*) exec node "$1/.gapless/deps.cjs" "$1" "$4" ;;
+        esac
+        case $4 in *'npm ci'* | 'npm i' | 'npm i '* | 'npm install'* | yarn | 'yarn install'* | 'yarn --'* | 'pnpm i'*)
+            echo "gapless: dependencies are installed anew each time: only those of a plain npm ci are kept" ;;
+        esac
+        exec sh -c "$4") >>"$log" 2>&1; then return; else rc=$?; fi
     tell_end "$@" || echo "the last lines are not shown: nothing could hide what is secret in them" >&2
     [ $rc -ne 137 ] || echo "exit 137: killed, most likely out of memory" >&2
     ! tail -n 30 "$log" | grep -q -e ENOSPC -e EROFS -e 'No space left' -e 'Read-only' ||
         no_room "$1" "build step failed with exit code $rc: $4; whole log: $log"
     fail "build step failed with exit code $rc: $4" "whole log: $log"
 }
+spare_dependencies() { # root release; what the next release needs is copied while nobody waits for it
+    [ ! -e "$1/releases/$2/node_modules/.gapless-tree.json" ] || (cd "$1/releases/$2" && node "$1/.gapless/deps.cjs" "$1" --spare) || true
+}
 tell_end() { # root release run command env-file...; what a build prints stays here, but for its last lines, and those without secrets
     end_root=$1; shift 4
     for file; do shift; set -- "$@" "$PWD/$file"; done
     clean_node "$end_root/.gapless/secrets.cjs" "$end_root" "$log" "$@" >&2
-}
-npm_ci() { # root command
-    # A tree may be reused only when nothing but the lockfile decided it: install scripts of the app itself may read more,
-    # and links lead to packages of the release, which have trees of their own.
-    if [ ! -f package-lock.json ] || grep -Eq '"((pre|post)?install|prepare|workspaces)"' package.json ||
-        grep -Eq '"link": *true' package-lock.json; then sh -c "$2"; return; fi
-    # Prisma's own install script generates a client from the app's schema into node_modules.
-    # dash goes by set -e in here: a missing .npmrc must not end the list.
-    key=$({ cat package.json package-lock.json .npmrc 2>/dev/null || true
-        find . -name node_modules -prune -o -name '*.prisma' -exec cat {} +
-        node -v; uname -sm; echo "$2"; } | sha256sum | cut -c1-32)
-    tree=$1/.gapless/deps/$key
-    if [ -d "$tree/node_modules" ]; then
-        echo "dependencies reused: $key"
-        rm -rf node_modules
-        copy_tree "$tree/node_modules" node_modules || return
-        touch "$tree"
-        return
-    fi
-    sh -c "$2" || return
-    [ -d node_modules ] || return 0
-    # Copied, not linked: a later step that edits a file in place must not reach the next release.
-    mkdir -p "$tree.new.$$"
-    if copy_tree node_modules "$tree.new.$$/node_modules"; then mv "$tree.new.$$" "$tree" 2>/dev/null; fi
-    rm -rf "$tree.new.$$"
-    find "$1/.gapless/deps" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} + || true
-}
-copy_tree() { # from to
-    cp -a --reflink=auto "$1" "$2" 2>/dev/null && return
-    rm -rf "$2" # a second copy would land inside the first one's ruins
-    cp -Rp "$1" "$2"
 }
 """
 

@@ -12,7 +12,7 @@ from ..inventory.values import Process
 from .shell import Shell, call, cmd, here, path
 
 RUNTIME = Path(__file__).parent.parent / "runtime"
-INSTALLED = ("gate.cjs", "truth.cjs", "journal.cjs", "saved.cjs", "driver.cjs", "migrate.cjs", "mask.cjs", "secrets.cjs")
+INSTALLED = ("gate.cjs", "truth.cjs", "journal.cjs", "saved.cjs", "driver.cjs", "migrate.cjs", "mask.cjs", "secrets.cjs", "deps.cjs")
 
 
 @functools.cache

@@ -44,8 +44,9 @@ fetch_commit() { # root repo commit
     mirror=$1/.gapless/mirror.git
     [ -d "$mirror" ] || { rm -rf "$mirror.new"; git init -q --bare "$mirror.new" && mv "$mirror.new" "$mirror"; }
     git --git-dir="$mirror" cat-file -e "$3^{commit}" 2>/dev/null && return
+    # The ref says next time what is here already, or the whole history would come again; and gc leaves what has one.
     # Not every server gives a bare commit; all give their branches and tags.
-    git --git-dir="$mirror" fetch -q --no-tags -- "$2" "$3" 2>/dev/null ||
+    git --git-dir="$mirror" fetch -q --no-tags -- "$2" "$3:refs/gapless/$3" 2>/dev/null ||
         git --git-dir="$mirror" fetch -q --no-tags -- "$2" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
     git --git-dir="$mirror" cat-file -e "$3^{commit}"
 }
@@ -90,6 +91,7 @@ complete() { # root release marker-json
         no_room "$1" "the marker cannot be written: no space left"
     fi
     mv "$file.next" "$file"
+    spare_dependencies "$1" "$2"
 }
 discard() { # root release
     [ -e "$1/releases/$2/.gapless.json" ] || rm -rf "${1:?}/releases/${2:?}" "$1/.gapless/index.$2"

@@ -15,15 +15,6 @@ import pytest
 from fabfile.commands import node, pm2
 from fabfile.commands.shell import Shell, Step
 
-NPM = """\
-#!/bin/sh
-echo "$@" >>"$CALLS"
-[ -z "$NPM_FAILS" ] || { mkdir -p node_modules/half; exit "$NPM_FAILS"; }
-rm -rf node_modules
-mkdir -p node_modules/dep/lib
-cat package-lock.json >node_modules/dep/lib/index.js
-"""
-
 
 def program(file: Path, text: str = "#!/bin/sh\n") -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -252,125 +243,43 @@ def test_a_step_cant_speak_in_our_name(sh, root, app):
     assert [event["event"] for event in ran.events] == ["step"]
 
 
-# ---------------------------------------------------------------------- npm ci, with a stub npm that counts
+# ---------------------------------------------------------------------- which steps are remembered
 
 
 @pytest.fixture
-def npm(sh, tools, bare_bin):
-    program(tools / "npm", NPM)
-    sh.env |= {"PATH": f"{bare_bin}:{tools}", "CALLS": str(sh.home / "calls")}
-    return lambda: (sh.home / "calls").read_text().splitlines() if (sh.home / "calls").exists() else []
-
-
-def installed(place: Path) -> str:
-    return (place / "node_modules/dep/lib/index.js").read_text()
-
-
-def test_the_tree_is_reused_while_the_lockfile_is_the_same(sh, root, app, npm):
-    later = release(root, "0002-def")
-    assert sh.run(build(root, "npm ci")).code == 0
-    (app / "node_modules/dep/lib/index.js").write_text("patched in place")
-    assert sh.run(build(root, "npm ci", "0002-def")).code == 0
-    assert npm() == ["ci"]
-    assert installed(later) == (later / "package-lock.json").read_text()
-    (later / "node_modules/dep/lib/index.js").write_text("patched in place")
-    third = release(root, "0003-fff")
-    assert sh.run(build(root, "npm ci", "0003-fff")).code == 0
-    assert installed(third) == (third / "package-lock.json").read_text()
-    assert "dependencies reused" in log(root)
-
-
-@pytest.mark.parametrize("change", ["lockfile", "package", "npmrc", "node", "flags", "schema"])
-def test_whatever_decides_the_tree_makes_a_new_one(sh, root, app, tools, npm, change):
-    assert sh.run(build(root, "npm ci")).code == 0
-    later = release(root, "0002-def", lock=2 if change == "lockfile" else 1, **({"x": 1} if change == "package" else {}))
-    if change == "npmrc":
-        (later / ".npmrc").write_text("omit=optional\n")
-    if change == "node":
-        program(tools / "node", "#!/bin/sh\necho v99\n")
-    if change == "schema":
-        (later / "prisma").mkdir()
-        (later / "prisma" / "schema.prisma").write_text("model A {}\n")
-    assert sh.run(build(root, "npm ci --omit=dev" if change == "flags" else "npm ci", "0002-def")).code == 0
-    assert len(npm()) == 2
-    assert installed(later) == (later / "package-lock.json").read_text()
-
-
-def test_a_failed_npm_ci_is_never_kept(sh, root, app, npm):
-    sh.env |= {"NPM_FAILS": "5"}
-    ran = sh.run(build(root, "npm ci"))
-    assert (ran.code, "build step failed with exit code 5: npm ci" in ran.text) == (1, True)
-    assert not (root / ".gapless" / "deps").exists()
-    sh.env |= {"NPM_FAILS": ""}
-    later = release(root, "0002-def")
-    assert sh.run(build(root, "npm ci", "0002-def")).code == 0
-    assert len(npm()) == 2
-    assert installed(later)
-
-
-@pytest.mark.parametrize(
-    "package, lock, command",
-    [
-        ({"scripts": {"postinstall": "true"}}, 1, "npm ci"),
-        ({"scripts": {"prepare": "true"}}, 1, "npm ci"),
-        ({"workspaces": ["packages/*"]}, 1, "npm ci"),
-        ({}, {"node_modules/own": {"resolved": "own", "link": True}}, "npm ci"),
-        ({}, 1, "npm ci && npm rebuild"),
-        ({}, 1, "npm ci; npm rebuild"),
-        ({}, 1, "npm ci --prefix client"),
-        ({}, 1, "npm ci -w packages/a"),
-        ({}, 1, "npm ci $FLAGS"),
-    ],
-    ids=["postinstall", "prepare", "workspaces", "links", "and", "then", "prefix", "workspace", "variable"],
-)
-def test_what_does_more_than_the_lockfile_says_runs_each_time(sh, root, npm, package, lock, command):
-    sh.env |= {"FLAGS": "--omit=dev"}
-    for number in (1, 2):
-        release(root, f"000{number}-abc", lock, **package)
-        assert sh.run(build(root, command, f"000{number}-abc")).code == 0
-    assert len(npm()) == 2 * (2 if "rebuild" in command else 1)
-    assert not (root / ".gapless" / "deps").exists()
-
-
-def test_a_tree_that_cant_be_copied_fails_the_step(sh, root, app, tools, npm):
-    """A release with half its modules would be called complete otherwise."""
+def remembering(sh, root, app, tools, bare_bin):
+    """Say for one command whether deps.cjs got it; a stand-in says that it did."""
+    (root / ".gapless/deps.cjs").write_text("console.log('remembered', ...process.argv.slice(3))")
     (tools / "node").unlink()
     (tools / "node").symlink_to(shutil.which("node"))
-    assert sh.run(build(root, "npm ci")).code == 0
-    release(root, "0002-def")
-    program(tools.parent / "full" / "cp", "#!/bin/sh\nmkdir -p node_modules/half\necho 'No space left on device' >&2\nexit 1\n")
-    sh.env |= {"PATH": f"{tools.parent}/full:{sh.env['PATH']}"}
-    ran = sh.run(build(root, "npm ci", "0002-def"))
-    assert (ran.code, "No space left" in ran.text) == (1, True)
+    program(tools / "npm", "#!/bin/sh\n")
+    sh.env |= {"PATH": f"{bare_bin}:{tools}", "FLAGS": "--omit=dev"}
+
+    def remembering(command: str) -> bool:
+        assert sh.run(build(root, command)).code == 0
+        return f"remembered {command}\n" in log(root)
+
+    return remembering
 
 
-def test_a_cp_that_fails_half_way_leaves_no_tree_inside_the_tree(sh, root, app, tools, npm):
-    assert sh.run(build(root, "npm ci")).code == 0
-    later = release(root, "0002-def")
-    # A cp that knows --reflink but can't keep attributes, as on some network file systems.
-    real = shutil.which("cp")
-    program(tools.parent / "odd" / "cp", f'#!/bin/sh\n[ "$1" != -a ] || {{ {real} -R "$3" "$4"; exit 1; }}\nexec {real} "$@"\n')
-    sh.env |= {"PATH": f"{tools.parent}/odd:{sh.env['PATH']}"}
-    assert sh.run(build(root, "npm ci", "0002-def")).code == 0
-    assert [each.name for each in (later / "node_modules").iterdir()] == ["dep"]
+def test_plain_steps_of_npm_are_remembered(remembering):
+    for command in ("npm ci", "npm ci --omit=dev", "npm ci --omit=dev --no-audit", "npm prune", "npm prune --omit=dev"):
+        assert remembering(command), command
 
 
-@pytest.mark.skipif(not shutil.which("npm"), reason="npm is not installed")
-def test_the_real_npm_on_a_tiny_project(one, root, app):
-    """A dependency that lies beside the app: no registry is asked."""
-    package = {"name": "app", "version": "1.0.0", "dependencies": {"dep": "file:dep.tgz"}}
-    (app / "package.json").write_text(json.dumps(package))
-    (app / "package-lock.json").write_text(json.dumps({
-        "name": "app", "version": "1.0.0", "lockfileVersion": 3, "requires": True, "packages": {"": package},
-    }))
-    one.env |= {"npm_config_offline": "true"}
-    ran = one.run(build(root, "npm ci"))
-    assert ran.code == 1
-    assert "npm ci" in ran.text
-    assert not (root / ".gapless" / "deps").exists()
-    del package["dependencies"]
-    (app / "package.json").write_text(json.dumps(package))
-    (app / "package-lock.json").write_text(json.dumps({
-        "name": "app", "version": "1.0.0", "lockfileVersion": 3, "requires": True, "packages": {"": package},
-    }))
-    assert one.run(build(root, "npm ci")).code == 0
+def test_what_does_more_than_fill_node_modules_runs_each_time(remembering, root):
+    told = 0
+    for command in ("npm ci && npm rebuild", "npm ci; npm rebuild", "npm ci --prefix client", "npm ci -w packages/a", "npm ci $FLAGS", "npm install"):
+        assert not remembering(command), command
+        told += 1
+        assert log(root).count("gapless: dependencies are installed anew each time: only those of a plain npm ci are kept") == told, command
+    assert not remembering("npm run build")
+    assert log(root).count("anew each time") == told
+
+
+@pytest.mark.parametrize("command", ["yarn", "yarn install --frozen-lockfile", "pnpm install --frozen-lockfile"])
+def test_other_installers_run_each_time_and_that_is_said(one, root, app, tools, command):
+    program(tools / command.split()[0], '#!/bin/sh\necho "ran $*"\n')
+    one.env |= {"PATH": f"{tools}:{os.environ['PATH']}"}
+    assert one.run(build(root, command)).code == 0
+    assert "only those of a plain npm ci are kept\nran " in log(root)

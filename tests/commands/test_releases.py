@@ -110,6 +110,23 @@ def test_a_commit_that_is_there_is_not_fetched_again(sh, root, repo):
     assert sh.run(Step("fetch", releases.fetch(str(root), "/nowhere/at/all", repo["first"]))).code == 0
 
 
+def test_only_what_is_new_is_fetched(one, root, repo):
+    """Without a ref git would say that it has nothing, and get the whole history each time."""
+    trace = one.home / "packets"
+    there = {**repo, "url": f"file://{repo['url']}"}
+    assert one.run(fetched(root, there)).code == 0
+    one.env["GIT_TRACE_PACKET"] = str(trace)
+    assert one.run(fetched(root, there, "tip")).code == 0
+    assert f"fetch> have {repo['first']}" in trace.read_text()
+
+
+def test_gc_leaves_what_was_deployed(one, root, repo):
+    assert one.run(fetched(root, repo)).code == 0
+    mirror = root / ".gapless/mirror.git"
+    git(mirror, "gc", "-q", "--prune=now")
+    assert git(mirror, "cat-file", "-t", repo["first"]) == "commit"
+
+
 @pytest.mark.parametrize("url, commit", [("{url}", "f" * 40), ("/nowhere/at/all", "{first}")])
 def test_what_cant_be_fetched_ends_the_step_with_gits_words(sh, root, repo, url, commit):
     ran = sh.run(Step("fetch", releases.fetch(str(root), url.format(**repo), commit.format(**repo))), Step("next", cmd("echo", "too far")))
