@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import platform
 import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.lab import namespaces, system
 
-from . import cgroups, rivals, table
+from . import cgroups, page, rivals, table, targets
 from .contest import Contest
-from .contestants import EVERYBODY
+from .contestants import CHECKOUT, EVERYBODY
 from .fleet import up
 from .measure import Failed
 
@@ -28,6 +32,9 @@ PR_SET_PDEATHSIG, SIGKILL = 1, 9
 def main() -> int:
     """Do what the command line says; as root in namespaces of our own, so that nothing of it can stay behind."""
     options = read()
+    if options.again:
+        page.write(json.loads(options.again.read_text()), options.write or options.again.parent)
+        return 0
     if os.environ.get(INSIDE):
         return bench(options, os.environ[INSIDE], isolated=True)
     name = secrets.token_hex(3)
@@ -51,11 +58,14 @@ def read() -> argparse.Namespace:
     parser.add_argument("--rtt", type=float, default=20, help="ms")
     parser.add_argument("--only", default=",".join(EVERYBODY), help="contestants; the floor always takes part")
     parser.add_argument("--many", type=int, default=0, help="hosts of one more fleet, to which only gapless deploys, with a long build too")
+    parser.add_argument("--write", type=Path, help="write speed.md, speed.svg and speed.json there")
+    parser.add_argument("--again", type=Path, help="run nothing; take the figures from this speed.json")
     parser.add_argument("--keep", type=Path, help="leave there what the contestants wrote, gapless's own logs too")
     options = parser.parse_args()
     options.sizes = [int(size) for size in options.sizes.split(",")]
     options.only = options.only.split(",")
-    options.left_out = {} if os.environ.get(INSIDE) else rivals.install()
+    if not os.environ.get(INSIDE) and not options.again:
+        rivals.install()
     options.only = [each for each in options.only if each != "pyinfra" or rivals.pyinfra()]
     if unknown := [name for name in options.only if name not in EVERYBODY]:
         parser.error(f"no contestant is called {', '.join(unknown)}; there are {', '.join(EVERYBODY)}")
@@ -85,16 +95,30 @@ def bench(options: argparse.Namespace, name: str, isolated: bool) -> int:
         with fleet_for(options, name, isolated) as (fleet, folder):
             contest = Contest(fleet, folder, options.only, lambda text: print(text, file=sys.stderr, flush=True))
             for size in options.sizes:
-                found = contest.at(size, options.runs or usual_runs(size))
+                found = contest.at(size, *((options.runs, options.runs) if options.runs else usual_runs(size)))
                 print(f"\n{size} hosts, {options.rtt:g} ms round trip\n{table.markdown(table.COLUMNS, table.rows(found))}\n", flush=True)
             if options.many:
                 contest.with_many(options.many)
+            data = {"about": about(options), "sizes": contest.sizes, "many": contest.many}
     except (Failed, namespaces.LabError, system.MissingPrograms) as err:
         print(f"bench: {err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    print(table.markdown(("figure", "at", "at most", "measured", ""), targets.rows(data)), flush=True)
+    if options.write:
+        page.write(data, options.write)
     return 0
+
+
+def about(options: argparse.Namespace) -> dict[str, Any]:
+    """Say what was measured, and on what."""
+    ssh = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr.split(",")[0].split()[0]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "date": time.strftime("%Y-%m-%d"), "cpus": os.cpu_count(), "ssh": ssh, "python": platform.python_version(), "commit": commit or "unknown",
+        "rtt": options.rtt, "left_out": rivals.left_out(),
+    }
 
 
 @contextmanager
@@ -112,9 +136,9 @@ def fleet_for(options: argparse.Namespace, name: str, isolated: bool) -> Iterato
                 shutil.copytree(folder, options.keep, ignore=shutil.ignore_patterns("fleet"), symlinks=True, dirs_exist_ok=True)
 
 
-def usual_runs(size: int) -> int:
-    """Say how often a size is run where nothing else is said: the larger, the longer and the steadier."""
-    return 5 if size <= 10 else 3 if size <= 30 else 2
+def usual_runs(size: int) -> tuple[int, int]:
+    """Say how often ours and what it is measured by are run where nothing else is said, and how often the others."""
+    return (5, 2) if size <= 10 else (3, 1)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from .contestants import EVERYBODY, Contestant, Job
 from .fleet import Fleet, share
 
 Told = Callable[[str], None]
+CLOSE = ("fused", "gapless")  # ours, and what its targets name beside the floor
 LONG_BUILD = 10.0  # seconds; what a real build takes is what a run waits for most
 
 
@@ -29,11 +30,11 @@ class Contest:
         for each in [self.floor, *self.everybody]:
             share(fleet, each.root)
 
-    def at(self, size: int, runs: int) -> dict[str, Any]:
-        """Let everybody deploy to `size` hosts, `runs` times after one that warms up."""
+    def at(self, size: int, runs: int, fewer: int) -> dict[str, Any]:
+        """Let everybody deploy to `size` hosts after a run that warms up: those of CLOSE so many times, the others fewer."""
         self.sizes[str(size)] = found = {each.name: {"memory": self.warm(each, size), "runs": [], "floors": []} for each in [self.floor, *self.everybody]}
         for turn in range(runs):
-            for each in self.everybody or [self.floor]:
+            for each in [each for each in self.everybody if turn < fewer or each.name in CLOSE] or [self.floor]:
                 floor = self.run(self.floor, size)
                 mine = floor if each is self.floor else self.run(each, size)
                 found["floor"]["runs"].append(floor.told())
