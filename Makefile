@@ -37,9 +37,8 @@ faults: venv  ## Break the local fleet in every way we know, under load, and wri
 docs: venv  ## Write the sample outputs of README and docs anew, from a run on a fleet of its own (about 6 minutes).
 	$(BIN)/python -m tests.lab.samples
 
-SIZES ?= 1,10,30,100
-bench: venv  ## Measure a deploy beside others and write docs/speed.md (about 20 minutes); SIZES=1,10 RUNS=3 only prints.
-	$(BIN)/python -m tests.bench --sizes $(SIZES) $(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only $(ONLY)) $(if $(RUNS)$(ONLY),,--many 300 --write docs)
+bench: venv  ## Measure a deploy beside others and write docs/speed.md (about 20 minutes); SIZES=1,10 RUNS=3 ONLY=gapless only print.
+	$(BIN)/python -m tests.bench $(if $(SIZES)$(RUNS)$(ONLY),$(SIZES:%=--sizes %) $(RUNS:%=--runs %) $(ONLY:%=--only %),--many 300 --write docs)
 
 check: venv  ## Lint and type-check.
 	$(BIN)/ruff check .

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import platform
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,7 +28,7 @@ from .fleet import up
 from .measure import Failed
 
 INSIDE = "GAPLESS_BENCH"  # names the bench in whose namespaces we are
-PR_SET_PDEATHSIG, SIGKILL = 1, 9
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -38,6 +40,7 @@ def main() -> int:
     if os.environ.get(INSIDE):
         return bench(options, os.environ[INSIDE], isolated=True)
     name = secrets.token_hex(3)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what follows is cleaned up
     with tempfile.TemporaryDirectory(prefix="gapless-bench-") as folder:
         try:
             if namespaces.allowed():
@@ -74,19 +77,20 @@ def read() -> argparse.Namespace:
 
 def enter(name: str, folder: str) -> int:
     """Run ourselves again in namespaces that end with us, whatever ends us."""
-    import ctypes
-
     libc = ctypes.CDLL(None)
     command = [
         system.path_of("unshare"), "--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc",
         sys.executable, "-m", "tests.bench", *sys.argv[1:],
     ]
-    child = subprocess.Popen(command, env={**os.environ, INSIDE: name, "TMPDIR": folder}, preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, SIGKILL))
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            continue  # it got the same signal, and ends in order
+    child = subprocess.Popen(command, env={**os.environ, INSIDE: name, "TMPDIR": folder}, preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+    try:
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:
+                continue  # it got the same signal, and ends in order
+    finally:
+        child.kill()
 
 
 def bench(options: argparse.Namespace, name: str, isolated: bool) -> int:
@@ -99,25 +103,25 @@ def bench(options: argparse.Namespace, name: str, isolated: bool) -> int:
                 print(f"\n{size} hosts, {options.rtt:g} ms round trip\n{table.markdown(table.COLUMNS, table.rows(found))}\n", flush=True)
             if options.many:
                 contest.with_many(options.many)
-            data = {"about": about(options), "sizes": contest.sizes, "many": contest.many}
+            data = {"about": about(options, contest.failed), "sizes": contest.sizes, "many": contest.many}
     except (Failed, namespaces.LabError, system.MissingPrograms) as err:
         print(f"bench: {err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    print(table.markdown(("figure", "at", "at most", "measured", ""), targets.rows(data)), flush=True)
+    print(table.markdown(("figure", "at", "at most", "measured", ""), [row for row in targets.rows(data) if row[-1] != targets.UNKNOWN]), flush=True)
     if options.write:
         page.write(data, options.write)
     return 0
 
 
-def about(options: argparse.Namespace) -> dict[str, Any]:
+def about(options: argparse.Namespace, failed: dict[str, str]) -> dict[str, Any]:
     """Say what was measured, and on what."""
     ssh = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr.split(",")[0].split()[0]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "date": time.strftime("%Y-%m-%d"), "cpus": os.cpu_count(), "ssh": ssh, "python": platform.python_version(), "commit": commit or "unknown",
-        "rtt": options.rtt, "left_out": rivals.left_out(),
+        "rtt": options.rtt, "left_out": rivals.left_out() | failed,
     }
 
 

@@ -92,13 +92,17 @@ def many(found: Mapping[str, Any]) -> str:
     if not found:
         return ""
     short, long = found["short"], found["long"]
-    return (
+    text = (
         f"## {found['hosts']} hosts\n\n"
         f"Complete, in {short['wall']:.1f} s: every host runs the commit, one migration, {short['logins']:.1f} logins and {short['channels']:.1f} channels per\n"
-        f"host. Controller: {short['cpu']:.2f} s of CPU, {short['memory']:.0f} MiB at the most. With a build of {found['build']:g} s: {long['wall']:.1f} s; its build phase took\n"
-        f"{found['build_seconds']:.1f} s and {found['build_cpu']:.2f} s of controller CPU, of which {found['waiting_cpu']:.2f} s in the {found['waiting_seconds']:.1f} s in which all hosts were\n"
-        "building and there was nothing to do but wait.\n"
+        f"host. Controller: {short['cpu']:.2f} s of CPU, {short['memory']:.0f} MiB at the most. With a build of {found['build']:g} s: {long['wall']:.1f} s.\n"
     )
+    if "build_cpu" in found:
+        text += (
+            f"Of these the build phase took {found['build_seconds']:.1f} s and {found['build_cpu']:.2f} s of controller CPU; {found['waiting_cpu']:.2f} s of it went in the\n"
+            f"{found['waiting_seconds']:.1f} s in which all hosts were building and there was nothing to do but wait.\n"
+        )
+    return text
 
 
 def picture(data: Data) -> str:

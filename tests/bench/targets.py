@@ -9,6 +9,7 @@ from typing import Any
 from . import figures
 
 Data = Mapping[str, Any]
+UNKNOWN = "not measured"
 
 
 @dataclass(frozen=True)
@@ -87,5 +88,5 @@ def rows(data: Data) -> list[list[str]]:
 
 def verdict(target: Target, value: float | None) -> str:
     if value is None:
-        return "not measured"
+        return UNKNOWN
     return "reached" if round(value, 3) <= target.most else "**missed**"
