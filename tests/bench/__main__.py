@@ -57,7 +57,7 @@ def read() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--sizes", default="1,10,30,100", help="numbers of hosts")
-    parser.add_argument("--runs", type=int, default=0, help="counted runs of each contestant at each size; else fewer for large fleets")
+    parser.add_argument("--runs", help="counted runs at each size, such as 3, or 5,2: of what matters most, and of the others; else fewer for large fleets")
     parser.add_argument("--rtt", type=float, default=20, help="ms")
     parser.add_argument("--only", default=",".join(EVERYBODY), help="contestants; the floor always takes part")
     parser.add_argument("--many", type=int, default=0, help="hosts of one more fleet, to which only gapless deploys, with a long build too")
@@ -66,6 +66,7 @@ def read() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="leave there what the contestants wrote, gapless's own logs too")
     options = parser.parse_args()
     options.sizes = [int(size) for size in options.sizes.split(",")]
+    options.runs = [int(options.runs.split(",")[0]), int(options.runs.split(",")[-1])] if options.runs else None
     options.only = options.only.split(",")
     if not os.environ.get(INSIDE) and not options.again:
         rivals.install()
@@ -94,25 +95,32 @@ def enter(name: str, folder: str) -> int:
 
 
 def bench(options: argparse.Namespace, name: str, isolated: bool) -> int:
-    """Bring the fleet up, let everybody deploy, print the tables; write the page where all of it was measured."""
+    """Bring the fleet up, let everybody deploy, print the tables; write the page anew after each size, lest a long run be in vain."""
     try:
         with fleet_for(options, name, isolated) as (fleet, folder):
             contest = Contest(fleet, folder, options.only, lambda text: print(text, file=sys.stderr, flush=True))
             for size in options.sizes:
-                found = contest.at(size, *((options.runs, options.runs) if options.runs else usual_runs(size)))
+                found = contest.at(size, *(options.runs or usual_runs(size)))
                 print(f"\n{size} hosts, {options.rtt:g} ms round trip\n{table.markdown(table.COLUMNS, table.rows(found))}\n", flush=True)
+                data = written(options, contest)
             if options.many:
                 contest.with_many(options.many)
-            data = {"about": about(options, contest.failed), "sizes": contest.sizes, "many": contest.many}
+                data = written(options, contest)
     except (Failed, namespaces.LabError, system.MissingPrograms) as err:
         print(f"bench: {err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    print(table.markdown(("figure", "at", "at most", "measured", ""), [row for row in targets.rows(data) if row[-1] != targets.UNKNOWN]), flush=True)
+    print(table.markdown(targets.COLUMNS, [row for row in targets.rows(data) if row[-1] != targets.UNKNOWN]), flush=True)
+    return 0
+
+
+def written(options: argparse.Namespace, contest: Contest) -> dict[str, Any]:
+    """Give all figures so far, and write their page if that is wanted."""
+    data = {"about": about(options, contest.failed), "sizes": contest.sizes, "many": contest.many}
     if options.write:
         page.write(data, options.write)
-    return 0
+    return data
 
 
 def about(options: argparse.Namespace, failed: dict[str, str]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def page(data: Data) -> str:
     present = {name for found in data["sizes"].values() for name in found}
     return TEXT.format(
         **{name: about[name] for name in ("date", "cpus", "ssh", "python", "commit", "rtt")},
-        targets=table.markdown(("figure", "at", "at most", "measured", ""), targets.rows(data)),
+        targets=table.markdown(targets.COLUMNS, targets.rows(data)),
         who="\n".join(f"  - `{name}`: {text}" for name, text in WHO.items() if name in present),
         sizes="\n".join(f"### {size} host{'s' * (size != '1')}\n\n{table.markdown(table.COLUMNS, table.rows(found))}\n" for size, found in data["sizes"].items()),
         growth=table.markdown(("contestant", "CPU s per further host", "MiB per further host", "wall s per further host"), growth(data)),

@@ -9,6 +9,7 @@ from typing import Any
 from . import figures
 
 Data = Mapping[str, Any]
+COLUMNS = ("figure", "at", "at most", "measured", "")
 UNKNOWN = "not measured"
 
 
