@@ -24,7 +24,7 @@ from tests.lab import namespaces, system
 from . import cgroups, page, rivals, table, targets
 from .contest import Contest
 from .contestants import CHECKOUT, EVERYBODY
-from .fleet import up
+from .fleet import Fleet, up
 from .measure import Failed
 
 INSIDE = "GAPLESS_BENCH"  # names the bench in whose namespaces we are
@@ -57,7 +57,7 @@ def read() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--sizes", default="1,10,30,100", help="numbers of hosts")
-    parser.add_argument("--runs", help="counted runs at each size, such as 3, or 5,2: of what matters most, and of the others; else fewer for large fleets")
+    parser.add_argument("--runs", help="counted runs at each size: 3, or 5,2 for what matters most and for the others; else fewer for large fleets")
     parser.add_argument("--rtt", type=float, default=20, help="ms")
     parser.add_argument("--only", default=",".join(EVERYBODY), help="contestants; the floor always takes part")
     parser.add_argument("--many", type=int, default=0, help="hosts of one more fleet, to which only gapless deploys, with a long build too")
@@ -68,7 +68,7 @@ def read() -> argparse.Namespace:
     options.sizes = [int(size) for size in options.sizes.split(",")]
     options.runs = [int(options.runs.split(",")[0]), int(options.runs.split(",")[-1])] if options.runs else None
     options.only = options.only.split(",")
-    if not os.environ.get(INSIDE) and not options.again:
+    if "pyinfra" in options.only and not os.environ.get(INSIDE) and not options.again:
         rivals.install()
     options.only = [each for each in options.only if each != "pyinfra" or rivals.pyinfra()]
     if unknown := [name for name in options.only if name not in EVERYBODY]:
@@ -83,7 +83,8 @@ def enter(name: str, folder: str) -> int:
         system.path_of("unshare"), "--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc",
         sys.executable, "-m", "tests.bench", *sys.argv[1:],
     ]
-    child = subprocess.Popen(command, env={**os.environ, INSIDE: name, "TMPDIR": folder}, preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+    env = {**os.environ, INSIDE: name, "TMPDIR": folder}
+    child = subprocess.Popen(command, env=env, preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
     try:
         while True:
             try:
@@ -101,7 +102,7 @@ def bench(options: argparse.Namespace, name: str, isolated: bool) -> int:
             contest = Contest(fleet, folder, options.only, lambda text: print(text, file=sys.stderr, flush=True))
             for size in options.sizes:
                 found = contest.at(size, *(options.runs or usual_runs(size)))
-                print(f"\n{size} hosts, {options.rtt:g} ms round trip\n{table.markdown(table.COLUMNS, table.rows(found))}\n", flush=True)
+                print(f"\n{size} hosts, {options.rtt:g} ms round trip\n{table.of(found)}\n", flush=True)
                 data = written(options, contest)
             if options.many:
                 contest.with_many(options.many)
@@ -134,7 +135,8 @@ def about(options: argparse.Namespace, failed: dict[str, str]) -> dict[str, Any]
 
 
 @contextmanager
-def fleet_for(options: argparse.Namespace, name: str, isolated: bool) -> Iterator[tuple]:
+def fleet_for(options: argparse.Namespace, name: str, isolated: bool) -> Iterator[tuple[Fleet, Path]]:
+    """Hold a fleet of the largest size that is asked for, and a folder for what the contestants write."""
     groups = cgroups.make(name)
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         folder = Path(place)

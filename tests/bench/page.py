@@ -19,6 +19,10 @@ WHO = {
     "gapless": "`fab deploy --hosts bench` with `max_parallel: 100%`; locks, facts, gate, journal, history and report are in it",
     "probed": "the same for an app with a port, so that its prober asks every host all the while",
 }
+DRAWN = {
+    "gapless": "gapless", "floor": "floor (ssh)", "barriers": "barriers (ssh)", "fused": "fused Fabric", "naive": "naive Fabric",
+    "pyinfra": "pyinfra",
+}
 TEXT = """\
 # Speed: what a deploy costs, beside others
 
@@ -73,7 +77,7 @@ def page(data: Data) -> str:
         **{name: about[name] for name in ("date", "cpus", "ssh", "python", "commit", "rtt")},
         targets=table.markdown(targets.COLUMNS, targets.rows(data)),
         who="\n".join(f"  - `{name}`: {text}" for name, text in WHO.items() if name in present),
-        sizes="\n".join(f"### {size} host{'s' * (size != '1')}\n\n{table.markdown(table.COLUMNS, table.rows(found))}\n" for size, found in data["sizes"].items()),
+        sizes="\n".join(f"### {size} host{'s' * (size != '1')}\n\n{table.of(found)}\n" for size, found in data["sizes"].items()),
         growth=table.markdown(("contestant", "CPU s per further host", "MiB per further host", "wall s per further host"), growth(data)),
         many=many(data["many"]),
         left_out="\n".join(f"- Left out: {name}, {why}." for name, why in about["left_out"].items()) + "\n" if about["left_out"] else "",
@@ -92,30 +96,32 @@ def many(found: Mapping[str, Any]) -> str:
     if not found:
         return ""
     short, long = found["short"], found["long"]
-    text = (
-        f"## {found['hosts']} hosts\n\n"
-        f"Complete, in {short['wall']:.1f} s: every host runs the commit, one migration, {short['logins']:.1f} logins and {short['channels']:.1f} channels per\n"
-        f"host. Controller: {short['cpu']:.2f} s of CPU, {short['memory']:.0f} MiB at the most. With a build of {found['build']:g} s: {long['wall']:.1f} s.\n"
-    )
+    told = [
+        f"## {found['hosts']} hosts\n",
+        f"Complete, in {short['wall']:.1f} s: every host runs the commit, one migration,",
+        f"{short['logins']:.1f} logins and {short['channels']:.1f} channels per host.",
+        f"Controller: {short['cpu']:.2f} s of CPU, {short['memory']:.0f} MiB at the most.",
+        f"With a build of {found['build']:g} s: {long['wall']:.1f} s.",
+    ]
     if "build_cpu" in found:
-        text += (
-            f"Of these the build phase took {found['build_seconds']:.1f} s and {found['build_cpu']:.2f} s of controller CPU; {found['waiting_cpu']:.2f} s of it went in the\n"
-            f"{found['waiting_seconds']:.1f} s in which all hosts were building and there was nothing to do but wait.\n"
-        )
-    return text
+        told += [
+            f"Of these the build phase took {found['build_seconds']:.1f} s and {found['build_cpu']:.2f} s of controller CPU;",
+            f"{found['waiting_cpu']:.2f} s of it went in the {found['waiting_seconds']:.1f} s in which all hosts were building and there was nothing",
+            "to do but wait.",
+        ]
+    return "\n".join([*told, ""])
 
 
 def picture(data: Data) -> str:
-    """Draw wall, CPU and memory of all but what is ours in another dress."""
+    """Draw wall, CPU and memory; ours only once, for a probed app differs in little."""
     panels: dict[str, dict[str, dict[int, float]]] = {"wall, s": {}, "controller CPU, s": {}, "peak memory, MiB": {}}
     for size, found in data["sizes"].items():
         for name, each in found.items():
             cell = figures.cell(each)
-            if name == "probed":
-                continue
-            for title, value in zip(panels, (cell["wall"]["median"], cell["cpu"]["median"], cell["memory"]), strict=True):
+            values = (cell["wall"]["median"], cell["cpu"]["median"], cell["memory"]) if name in DRAWN else ()
+            for series, value in zip(panels.values(), values, strict=False):
                 if value:
-                    panels[title].setdefault({"fused": "fused Fabric", "naive": "naive Fabric", "barriers": "barriers (ssh)", "floor": "floor (ssh)"}.get(name, name), {})[int(size)] = value
+                    series.setdefault(DRAWN[name], {})[int(size)] = value
     return plot.draw(panels)
 
 

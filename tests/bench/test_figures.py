@@ -32,11 +32,21 @@ def contestant(walls: list[float], floors: list[float], cpu: float = 1.0, memory
 
 def data() -> dict[str, object]:
     """Give figures of which some targets are reached, some missed, some not measured."""
+    floors = [1.0, 1.0], [2.0, 2.0]
     return {
-        "about": {"date": "2030-01-02", "cpus": 2, "ssh": "OpenSSH_9.2p1", "python": "3.11.7", "commit": "abc1234", "rtt": 20.0, "left_out": {"Nobody": "why not"}},
+        "about": {
+            "date": "2030-01-02", "cpus": 2, "ssh": "OpenSSH_9.2p1", "python": "3.11.7", "commit": "abc1234", "rtt": 20.0,
+            "left_out": {"Nobody": "why not"},
+        },
         "sizes": {
-            "1": {"floor": contestant([1.0, 1.0], [1.0, 1.0], memory=3.0), "fused": contestant([1.1], [1.0], 0.2), "gapless": contestant([1.2], [1.0], 0.4)},
-            "10": {"floor": contestant([2.0, 2.0], [2.0, 2.0], memory=15.0), "fused": contestant([1.5], [2.0], 0.4), "gapless": contestant([3.0], [2.0], 0.5, 49.0)},
+            "1": {
+                "floor": contestant(floors[0], floors[0], memory=3.0), "fused": contestant([1.1], [1.0], 0.2),
+                "gapless": contestant([1.2], [1.0], 0.4),
+            },
+            "10": {
+                "floor": contestant(floors[1], floors[1], memory=15.0), "fused": contestant([1.5], [2.0], 0.4),
+                "gapless": contestant([3.0], [2.0], 0.5, 49.0),
+            },
         },
         "many": {
             "hosts": 300, "name": "gapless", "build": 10.0, "short": {**reading(20.0, 5.0), "memory": 69.9}, "long": reading(30.0, 5.0),
@@ -116,7 +126,7 @@ def test_the_page_tells_sizes_targets_and_who_is_missing():
     assert "## 300 hosts\n" in text
     assert "- Left out: Nobody, why not.\n" in text
     assert "`naive`" not in text
-    assert "{" not in text.replace("{read}", "")
+    assert "{" not in text
 
 
 def test_a_bench_without_many_hosts_has_a_page_too():
