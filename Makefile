@@ -37,6 +37,9 @@ faults: venv  ## Break the local fleet in every way we know, under load, and wri
 docs: venv  ## Write the sample outputs of README and docs anew, from a run on a fleet of its own (about 6 minutes).
 	$(BIN)/python -m tests.lab.samples
 
+bench: venv  ## Measure a deploy beside others and write docs/speed.md (about 20 minutes); SIZES=1,10 RUNS=3 ONLY=gapless only print.
+	$(BIN)/python -m tests.bench $(if $(SIZES)$(RUNS)$(ONLY),$(SIZES:%=--sizes %) $(RUNS:%=--runs %) $(ONLY:%=--only %),--many 300 --write docs)
+
 check: venv  ## Lint and type-check.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -47,4 +50,4 @@ lab: venv  ## Bring the local fleet up and leave it: fab ... --hosts lab
 lab-down: venv  ## Take it down.
 	$(BIN)/python -m tests.lab down
 
-.PHONY: help venv demo test explore operate faults docs check lab lab-down
+.PHONY: help venv demo test explore operate faults docs bench check lab lab-down

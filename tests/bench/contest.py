@@ -11,6 +11,8 @@ from .contestants import EVERYBODY, Contestant, Job
 from .fleet import Fleet, share
 
 Told = Callable[[str], None]
+CLOSE = ("fused", "gapless")  # ours, and what its targets name beside the floor
+OURS = ("floor", "gapless", "probed")  # a bench where one of these fails has failed
 LONG_BUILD = 10.0  # seconds; what a real build takes is what a run waits for most
 
 
@@ -26,28 +28,41 @@ class Contest:
         self.number = 0
         self.sizes: dict[str, dict[str, Any]] = {}
         self.many: dict[str, Any] = {}
+        self.failed: dict[str, str] = {}
         for each in [self.floor, *self.everybody]:
             share(fleet, each.root)
 
-    def at(self, size: int, runs: int) -> dict[str, Any]:
-        """Let everybody deploy to `size` hosts, `runs` times after one that warms up."""
-        self.sizes[str(size)] = found = {each.name: {"memory": self.warm(each, size), "runs": [], "floors": []} for each in [self.floor, *self.everybody]}
+    def at(self, size: int, runs: int, fewer: int) -> dict[str, Any]:
+        """Let everybody deploy to `size` hosts after a run that warms up: those of CLOSE so many times, the others fewer."""
+        taking_part = [self.floor, *self.everybody]
+        self.sizes[str(size)] = found = {each.name: each_found for each in taking_part if (each_found := self.warm(each, size))}
         for turn in range(runs):
-            for each in self.everybody or [self.floor]:
-                floor = self.run(self.floor, size)
-                mine = floor if each is self.floor else self.run(each, size)
-                found["floor"]["runs"].append(floor.told())
-                found[each.name]["floors"].append(floor.told())
-                if each is not self.floor:
-                    found[each.name]["runs"].append(mine.told())
-                self.told(f"{size} hosts, run {turn + 1} of {runs}: {each.name} {mine.wall:.2f} s, floor {floor.wall:.2f} s")
+            for each in [each for each in self.everybody if each.name in found and (turn < fewer or each.name in CLOSE)] or [self.floor]:
+                self.pair(each, size, found)
+                wall = found[each.name]["runs"][-1]["wall"]
+                self.told(f"{size} hosts, run {turn + 1} of {runs}: {each.name} {wall:.2f} s, floor {found['floor']['runs'][-1]['wall']:.2f} s")
         return found
 
-    def warm(self, one: Contestant, size: int) -> float | None:
-        """Run once beside the count: memory is watched here, where that costs nobody time, and what was done is checked."""
-        reading = self.run(one, size, memory=True)
+    def warm(self, one: Contestant, size: int) -> dict[str, Any] | None:
+        """Run once beside the count: memory is watched here, where that costs nobody time. None if a peer can't do this size."""
+        try:
+            reading = self.run(one, size, memory=True)
+        except measure.Failed as err:
+            if one.name in OURS:
+                raise
+            self.failed[f"{one.name} at {size} hosts"] = "it failed"
+            self.told(str(err))
+            return None
         self.told(f"{size} hosts, warm-up: {one.name} {reading.wall:.2f} s")
-        return reading.memory
+        return {"memory": reading.memory, "runs": [], "floors": []}
+
+    def pair(self, one: Contestant, size: int, found: dict[str, Any]) -> None:
+        """Run the floor, and right after it one contestant."""
+        floor = self.run(self.floor, size).told()
+        found["floor"]["runs"].append(floor)
+        if one is not self.floor:
+            found[one.name]["runs"].append(self.run(one, size).told())
+            found[one.name]["floors"].append(floor)
 
     def with_many(self, size: int, name: str = "gapless") -> None:
         """Let one deploy to a fleet that is larger than any other could wait for, and once more with a build that takes its time."""
@@ -56,7 +71,7 @@ class Contest:
         long = self.run(one, size, build=LONG_BUILD, watched=True)
         self.many = {"hosts": size, "name": name, "short": short.told(), "long": long.told(), "build": LONG_BUILD}
         log = max((self.folder / f"{name}-{size}").glob("state/gapless/*/run.jsonl"), key=lambda file: file.stat().st_mtime)
-        self.many |= figures.while_building(log.read_text(), long.curve)
+        self.many |= figures.while_building(log.read_text(), long.curve) if long.curve else {}
         self.told(f"{size} hosts: {short.wall:.1f} s, with a long build {long.wall:.1f} s")
 
     def run(self, one: Contestant, size: int, memory: bool = False, build: float = work.BUILD, watched: bool = False) -> measure.Reading:

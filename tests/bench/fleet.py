@@ -96,6 +96,8 @@ def up(folder: Path, count: int, rtt: float, isolated: bool, groups: Mapping[str
         system.ensure_one(program)
     write(fleet)
     inside: list[str] = []
+    if isolated:
+        namespaces.ip("link", "set", "lo", "up")
     if rtt:
         line = lay_line(fleet, rtt)
         inside = [system.path_of("nsenter"), f"--net=/proc/{line}/ns/net"]
@@ -129,7 +131,6 @@ def started(process: subprocess.Popen[Any], fleet: Fleet, what: str) -> None:
 def lay_line(fleet: Fleet, rtt: float) -> int:
     """Start the delay line, give its far end all addresses, and return the pid in whose namespace they are."""
     first, *others = fleet.hosts
-    namespaces.ip("link", "set", "lo", "up")
     command = [sys.executable, "-I", str(HERE / "delay.py"), str(rtt / 2), NEAR, first, NET]
     line = spawn(command, fleet, "line", stdout=subprocess.PIPE)
     os.setpriority(os.PRIO_PROCESS, line.pid, -15)  # late packets would be a longer line

@@ -16,7 +16,7 @@ from typing import Any
 from . import figures
 from .fleet import Fleet
 
-SAMPLED = 0.1   # seconds between two looks at the memory
+SAMPLED = 0.05  # seconds between two looks at what a tree uses
 LIMIT = 300.0   # seconds for one run
 
 
@@ -44,7 +44,11 @@ class Reading:
 
 
 class Watch:
-    """Look at what a tree uses again and again until `stop`: the most memory that it ever took in MiB, or how its CPU grows."""
+    """
+    Look at what a tree uses again and again until `stop`: the most memory that it took in MiB, or how its CPU grows.
+
+    What only one look saw does not count: a child between vfork and exec shows its parent's memory as its own.
+    """
 
     def __init__(self, fleet: Fleet, root: int, memory: bool) -> None:
         self.fleet = fleet
@@ -57,10 +61,12 @@ class Watch:
         self._thread.start()
 
     def _watch(self) -> None:
+        before = 0.0
         while not self._over.wait(SAMPLED):
             group = self.fleet.groups["controller"] if self.fleet.groups else None
             if self.memory:
-                self.most = max(self.most, sum(map(pss, group.pids() if group else family(self.root))))
+                now = sum(map(pss, group.pids() if group else family(self.root)))
+                self.most, before = max(self.most, min(before, now)), now
             elif group:
                 self.curve.append((time.time(), group.seconds()))
 

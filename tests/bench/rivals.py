@@ -18,12 +18,16 @@ def pyinfra() -> Path | None:
     return program if program.exists() else None
 
 
-def install() -> dict[str, str]:
-    """Install who is missing; return why somebody has to be left out."""
-    left_out = {"capistrano": "needs Ruby, which the bench does not install; the last figures of it are in the caveats"}
+def left_out() -> dict[str, str]:
+    """Say who does not take part, and why."""
+    found = {"Capistrano": "it needs Ruby, which the bench does not install"}
+    return found if pyinfra() else found | {"pyinfra": "it could not be installed"}
+
+
+def install() -> None:
+    """Install who is missing."""
     if pyinfra() is None and (why := install_pyinfra()):
-        left_out["pyinfra"] = why
-    return left_out
+        print(f"bench: pyinfra is left out: {why}", flush=True)
 
 
 def install_pyinfra() -> str:

@@ -8,8 +8,14 @@ from typing import Any
 from . import figures
 
 COLUMNS = (
-    "contestant", "runs", "wall s", "min-max", "x floor", "min-max", "CPU s", "CPU x", "MiB", "logins", "channels", "host CPU s", "line CPU s", "busy",
+    "contestant", "runs", "wall s", "min-max", "x floor", "min-max", "CPU s", "CPU x", "MiB", "logins", "channels", "host CPU s", "line CPU s",
+    "busy",
 )
+
+
+def of(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Draw the table of one size."""
+    return markdown(COLUMNS, rows(found))
 
 
 def rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
@@ -35,7 +41,8 @@ def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[n]) for row in [head, *body]) for n in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
-        return "| " + " | ".join(word.ljust(width) if n == 0 else word.rjust(width) for n, (word, width) in enumerate(zip(row, widths, strict=True))) + " |"
+        name, *numbers = row
+        return "| " + " | ".join([name.ljust(widths[0]), *map(str.rjust, numbers, widths[1:])]) + " |"
 
     rule = "|" + "|".join("-" * (width + 2) if n == 0 else "-" * (width + 1) + ":" for n, width in enumerate(widths)) + "|"
     return "\n".join([line(head), rule, *map(line, body)])

@@ -1,0 +1,93 @@
+"""Hold what a deploy of ours must reach, and say of a bench what it reached. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import figures
+
+Data = Mapping[str, Any]
+COLUMNS = ("figure", "at", "at most", "measured", "")
+UNKNOWN = "not measured"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Name a figure that must stay at or below `most`; `measure` gives None where the bench has not measured it."""
+
+    what: str
+    at: str
+    most: float
+    measure: Callable[[Data], float | None]
+
+
+def ratio(figure: str, other: str, size: int) -> Callable[[Data], float | None]:
+    """Compare ours with another contestant: with the floor run by run, with others turn by turn."""
+    def measure(data: Data) -> float | None:
+        here = data["sizes"].get(str(size), {})
+        if "gapless" not in here or other not in here:
+            return None
+        mine = here["gapless"]
+        found = figures.cell(mine)["over_floor"][figure] if other == "floor" else figures.over(figure, mine, here[other])
+        return found and found["median"]
+    return measure
+
+
+def memory(size: int) -> Callable[[Data], float | None]:
+    return lambda data: data["sizes"].get(str(size), {}).get("gapless", {}).get("memory")
+
+
+def growth(name: str, figure: str) -> Callable[[Data], float | None]:
+    """Give what each further host costs, from the smallest fleet to the largest."""
+    def measure(data: Data) -> float | None:
+        cells = {int(size): figures.cell(found[name]) for size, found in data["sizes"].items() if name in found}
+        known = {size: cell[figure] if figure == "memory" else cell[figure] and cell[figure]["median"] for size, cell in cells.items()}
+        return figures.slope({size: value for size, value in known.items() if value is not None})
+    return measure
+
+
+def most(figure: str) -> Callable[[Data], float | None]:
+    """Give the highest median of any size."""
+    def measure(data: Data) -> float | None:
+        found = [figures.cell(found["gapless"])[figure]["median"] for found in data["sizes"].values() if "gapless" in found]
+        return max(found, default=None)
+    return measure
+
+
+def memory_with_many(data: Data) -> float | None:
+    """Give the memory of each further host, from the smallest fleet to the one of many hosts."""
+    sizes = {int(size): found["gapless"]["memory"] for size, found in data["sizes"].items() if "gapless" in found}
+    if not data["many"] or not sizes:
+        return None
+    smallest = min(sizes)
+    return figures.slope({smallest: sizes[smallest], data["many"]["hosts"]: data["many"]["short"]["memory"]})
+
+
+TARGETS = (
+    *(Target("wall / floor", hosts, limit, ratio("wall", "floor", size)) for hosts, size, limit in (
+        ("1 host", 1, 1.3), ("10 hosts", 10, 0.95), ("30 hosts", 30, 0.75), ("100 hosts", 100, 0.5))),
+    *(Target("wall / fused Fabric", f"{size} hosts", 1.15, ratio("wall", "fused", size)) for size in (10, 30, 100)),
+    Target("controller CPU / floor", "1 host", 2.5, ratio("cpu", "floor", 1)),
+    Target("controller CPU / floor", "30 hosts", 0.3, ratio("cpu", "floor", 30)),
+    Target("controller CPU, s per further host", "all sizes", 0.03, growth("gapless", "cpu")),
+    Target("peak memory, MiB", "30 hosts", 45, memory(30)),
+    Target("peak memory, MiB", "100 hosts", 60, memory(100)),
+    Target("logins per host", "any size", 1, most("logins")),
+    Target("exec channels per host", "any size", 4, most("channels")),
+    Target("peak memory, MiB per further host", "300 hosts", 0.2, memory_with_many),
+    Target("controller CPU of the build phase, s", "300 hosts, 10 s build", 1, lambda data: data["many"].get("build_cpu")),
+)
+
+
+def rows(data: Data) -> list[list[str]]:
+    """Give a row per target: what, where, at most, measured, verdict."""
+    found = [(target, target.measure(data)) for target in TARGETS]
+    return [[target.what, target.at, f"{target.most:g}", "-" if value is None else f"{value:.3g}", verdict(target, value)] for target, value in found]
+
+
+def verdict(target: Target, value: float | None) -> str:
+    if value is None:
+        return UNKNOWN
+    return "reached" if round(value, 3) <= target.most else "**missed**"
