@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from fabfile.begin import around, asking, package, running
 from fabfile.begin.beginning import SCHEMA, begin
 from fabfile.begin.found import CHECKS, Found, name
+from fabfile.commands import ask
+from fabfile.commands.pm2 import source
 from fabfile.errors import Interrupted, UsageError
 from fabfile.inventory.loading import load
 from fabfile.inventory.values import App
@@ -282,7 +284,7 @@ def test_the_only_app_of_a_host_is_taken_whatever_it_is_called_and_of_several_no
 
 
 def test_a_trap_stands_in_the_file(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "ask", lambda hosts, found: {hosts[0]: [RUNS]})
+    monkeypatch.setattr(running, "found_on", lambda hosts, found: {hosts[0]: [RUNS]})
     begin(top, {}, "web1", Page("plain"), yes=True, force=False, look=True)
     text = (top / "hosts.yaml").read_text()
     assert "# PM2 runs it through npm on web1: the first deploy must replace it once, with --allow-downtime.\n" in text
@@ -291,8 +293,8 @@ def test_a_trap_stands_in_the_file(top: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @needs_node
 def test_asking_wakes_no_daemon_up(top: Path) -> None:
-    script = HOME / "fabfile/runtime/running.cjs"
-    done = subprocess.run(["node", "-", "/nowhere"], stdin=script.open(), env={"PATH": os.environ["PATH"], "HOME": str(top)}, capture_output=True, text=True, check=True)
+    script = json.dumps(ask.program(ask.RUNNING))
+    done = subprocess.run(["node", "-e", source("loader.cjs"), "/nowhere"], input=script, env={"PATH": os.environ["PATH"], "HOME": str(top)}, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["apps"] == []
     assert list(top.iterdir()) == []
 

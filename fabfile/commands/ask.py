@@ -11,6 +11,7 @@ from .shell import Shell, call, cmd, here, path
 LOGS = ("logs.cjs", "lines.cjs", "tails.cjs", "writers.cjs", "passed.cjs", "secrets.cjs", "mask.cjs", "truth.cjs")
 EXECUTE = ("execute.cjs", "tails.cjs", "passed.cjs", "secrets.cjs", "mask.cjs", "truth.cjs")
 MONIT = ("monit.cjs", "truth.cjs")
+RUNNING = ("running.cjs", "truth.cjs")
 
 
 def logs(root: str, wanted: Mapping[str, object]) -> Shell:
@@ -29,6 +30,12 @@ def monit(root: str, wanted: Mapping[str, object]) -> Shell:
     """Report what the workers use and do, as an event `sample`, once or again and again."""
     order = call("clean_node", cmd("-e", source("loader.cjs")), path(root), Shell('"$pm2_dir"'), cmd(json.dumps(dict(wanted))))
     return Shell(f"{order} {here(json.dumps(program(MONIT)))}")
+
+
+def running() -> Shell:
+    """Report all that PM2 runs for this user as one event `running`; writes nothing, needs nothing installed."""
+    order = call("clean_node", cmd("-e", source("loader.cjs")), Shell('"$pm2_dir"'))
+    return Shell(f"{order} {here(json.dumps(program(RUNNING)))}")
 
 
 def login(root: str) -> Shell:

@@ -26,12 +26,6 @@ def facts(root: str, processes: Iterable[Process]) -> Shell:
     return Shell(f"{order} {here(source('truth.cjs'))}")
 
 
-def running() -> Shell:
-    """Report all that PM2 runs for this user as one event `running`; writes nothing, needs nothing installed."""
-    order = call("clean_node", cmd("-"), Shell('"$pm2_dir"'))
-    return Shell(f"{order} {here(source('running.cjs'))}")
-
-
 def answers(header: str | None, processes: Iterable[Process], times: int) -> Shell:
     """Report what answers on the port of each process that has one, asked so many times, as an event `answers` each."""
     asked = [f"{each.name}={each.port}={each.health.path}={times}" for each in processes if each.port and each.health]

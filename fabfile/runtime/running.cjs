@@ -1,47 +1,20 @@
 'use strict';
 // All that PM2 runs for this user, app by app, whoever started it and how. Reads only, and wakes no daemon up.
 //
-//   node running.cjs PM2_DIR      (or piped into `node - PM2_DIR`)
+//   running.cjs PM2_DIR      (by loader.cjs)
 //
 // Prints one JSON object. Never prints an environment or arguments: they hold secrets of the apps.
 
 const fs = require('fs');
-const os = require('os');
 const path = require('path');
+const { attempt, connect, daemon, read, rpc } = require('./truth.cjs');
 
-const LIMIT_MS = 10000; // a wedged daemon answers never
-
-// PM2 prints banners on stdout; stdout is ours alone.
-console.log = console.info = console.warn = console.error;
-
-const attempt = (fn, otherwise = null) => {
-  try {
-    return fn();
-  } catch {
-    return otherwise;
-  }
-};
-const read = (file) => attempt(() => fs.readFileSync(file, 'utf8'), '');
 const pids = () => attempt(() => fs.readdirSync('/proc'), []).filter((name) => /^\d+$/.test(name)).map(Number);
-const parentOf = (pid) => Number(read(`/proc/${pid}/stat`).replace(/^.*\) /s, '').split(' ')[1]);
+const parentOf = (pid) => Number((read(`/proc/${pid}/stat`) || '').replace(/^.*\) /s, '').split(' ')[1]);
 
-/** Say whether PM2's daemon lives: connecting through PM2 would start one. */
-function daemonLives() {
-  const home = process.env.PM2_HOME || path.join(process.env.HOME || os.homedir(), '.pm2');
-  const pid = Number(read(path.join(home, 'pm2.pid')));
-  return pid > 0 && /PM2|God/.test(read(`/proc/${pid}/cmdline`));
-}
-
-/** Ask the daemon for its list. */
-function list(pm2Dir) {
-  const pm2 = require(pm2Dir);
-  return new Promise((resolve, reject) => {
-    setTimeout(() => reject(new Error(`PM2 gave no answer within ${LIMIT_MS / 1000} s`)), LIMIT_MS).unref();
-    pm2.connect((err) => {
-      if (err) reject(err);
-      else pm2.Client.executeRemote('getMonitorData', {}, (failed, all) => (failed ? reject(failed) : resolve(all)));
-    });
-  });
+/** Ask the daemon for its list, if there is one: connecting through PM2 would start it. */
+async function list(pm2Dir) {
+  return daemon().pid ? rpc(await connect(pm2Dir), 'getMonitorData', {}) : [];
 }
 
 /** Find a port that a process or one below it listens on; PM2's own sockets of a cluster are not seen by this. */
@@ -76,11 +49,7 @@ function tell(apps) {
   process.stdout.write(`${process.env.GAPLESS_MARK || ''} ${JSON.stringify(event)}\n`, () => process.exit(0));
 }
 
-if (daemonLives()) {
-  list(process.argv[2]).then((all) => tell(all.map(describe))).catch((err) => {
-    process.stderr.write(`${(err && err.message) || err}\n`);
-    process.exit(1);
-  });
-} else {
-  tell([]);
-}
+list(process.argv[2]).then((all) => tell(all.map(describe))).catch((err) => {
+  process.stderr.write(`${(err && err.message) || err}\n`);
+  process.exit(1);
+});

@@ -335,7 +335,7 @@ async function withHealth(item, root, settled, usual) {
 }
 
 module.exports = {
-  alive, asError, attempt, connect, current, daemon, facts, health, isAtWork, list, marker, portHolder, readJson, releaseOf, rpc, runDir, saved, startOf, strays,
+  alive, asError, attempt, connect, current, daemon, facts, health, isAtWork, list, marker, portHolder, read, readJson, releaseOf, rpc, runDir, saved, startOf, strays,
   within, worker, workers,
 };
 
