@@ -224,7 +224,7 @@ class Host:
     def sh_use_tools(self, say: Say, *_: str) -> Doing:
         yield from ()
 
-    sh_room_for = sh_shared_is_there = sh_link_shared = sh_scripts_are_there = sh_append_history = sh_tell_history = sh_mkdir = sh_use_tools
+    sh_room_for = sh_shared_is_there = sh_link_shared = sh_scripts_are_there = sh_append_history = sh_tell_history = sh_tell_runs = sh_mkdir = sh_use_tools
 
     def node(self, words: list[str], stdin: str, say: Say) -> Doing:
         if words[0] == "-":
