@@ -284,7 +284,7 @@ def test_the_only_app_of_a_host_is_taken_whatever_it_is_called_and_of_several_no
 
 
 def test_a_trap_stands_in_the_file(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "ask", lambda hosts, found: {hosts[0]: [RUNS]})
+    monkeypatch.setattr(running, "found_on", lambda hosts, found: {hosts[0]: [RUNS]})
     begin(top, {}, "web1", Page("plain"), yes=True, force=False, look=True)
     text = (top / "hosts.yaml").read_text()
     assert "# PM2 runs it through npm on web1: the first deploy must replace it once, with --allow-downtime.\n" in text

@@ -74,7 +74,7 @@ def _gather(top: Path, found: Found, ask: bool, look: bool) -> None:
     own = Found()
     package.read(texts, inside, own)
     if look and found.hosts and found.hosts != [PLACEHOLDER]:
-        running.read(running.ask(found.hosts, found), own.get("name"), found)
+        running.read(running.found_on(found.hosts, found), own.get("name"), found)
     found.take(own)
     _assume(top, inside, known, found)
 

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..commands import node
-from ..commands.ask import running as what_runs
+from ..commands import ask, node
 from ..commands.shell import Step
 from ..errors import safe
 from ..fleet import Fleet
@@ -17,13 +16,13 @@ from .found import Found
 App = Mapping[str, Any]  # see runtime/running.cjs
 
 
-def ask(hosts: Iterable[str], found: Found) -> dict[str, list[App]]:
+def found_on(hosts: Iterable[str], found: Found) -> dict[str, list[App]]:
     """Ask each host what PM2 runs there; note those that can't be asked."""
     fleet = Fleet({host: Ssh(host) for host in hosts}, lambda phase, host, event: None)
     try:
         for host, why in fleet.open_what_can_be().items():
             found.note(f"{host} was not asked what runs there: {safe(why).splitlines()[0]}")
-        steps = [Step("tools", node.tools(None)), Step("running", what_runs())]
+        steps = [Step("tools", node.tools(None)), Step("running", ask.running())]
         outcomes = fleet.each("init", {host: steps for host, line in fleet.lines.items() if line.alive})
     finally:
         fleet.close()

@@ -21,7 +21,7 @@ from ..commands.shell import Step, softly
 from ..errors import PreflightFailed, UsageError
 from ..inventory.values import Group, Host, Ssh
 from ..report.terminal import width
-from ..run.rollout import new_id
+from ..run.moment import remembered
 from ..run.runner import state_dir
 from ..transport import Outcome, jump, known_as, origins
 from .locks import owners
@@ -200,11 +200,17 @@ class Doctor:
         wanted = {host: mends for host, mends in wanted.items() if mends}
         if not wanted:
             return before
-        owner = ownership.record(new_id(), wanted, verb="doctor")
         abandoned = self._abandoned(wanted)
-        outcomes = self.fleet.each(
-            "fix", {name: self._mending(self.look.hosts[name], mends, owner, abandoned.get(name, "")) for name, mends in wanted.items()}
-        )
+        with remembered(self.fleet, {name: self.look.hosts[name] for name in wanted}, "doctor") as deed:
+            outcomes = self.fleet.each(
+                "fix",
+                {name: self._mending(self.look.hosts[name], mends, deed.owner, abandoned.get(name, "")) for name, mends in wanted.items()},
+            )
+            deed.did |= {
+                name: ", ".join(sorted(wanted[name])) + ("; not all of it" if outcome.tail else "")
+                for name, outcome in outcomes.items()
+                if outcome.last("locked")
+            }
         for name, outcome in outcomes.items():
             if not outcome.ok or outcome.tail:
                 held = outcome.last("held")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..commands import lock
 from ..commands.shell import Step
 from ..errors import PreflightFailed, Unsettled
 from ..given import Change
-from ..run.moment import moment
+from ..run.moment import moment, remembered
 from .envfiles import Envs, named, tell_changes, unread
 from .view import Look
 
@@ -19,18 +20,24 @@ def push(look: Look, change: Change, files: Mapping[str, str]) -> None:
         told = "\n".join(f"  {name}: {why}" for name, why in look.unreachable.items() if name in look.hosts)
         if told:
             raise PreflightFailed(f"not every host can be reached; nothing was written.\n{told}")
-    with moment(look.fleet, look.hosts, look.targets.selector, "env.push") as owner:
+    with remembered(look.fleet, look.hosts, "env.push") as deed, moment(look.fleet, look.hosts, look.targets.selector, deed.owner):
         envs = Envs(look, show=False)
         changes = envs.compare(change, files)
         _refuse(envs, changes)
         wanted = [name for name, each in changes.items() if not each["same"]]
+        deed.did |= {name: f"{files[name]}: {', '.join(_names(changes[name]))}" for name in wanted}
         if wanted:
-            _write(look, envs, change, {name: files[name] for name in wanted}, str(owner["run"]))
+            _write(look, envs, change, {name: files[name] for name in wanted}, str(deed.owner["run"]))
     tell_changes(look, changes, values=False)
     if same := [name for name in changes if name not in wanted]:
         look.page.say(f"{named(same)}: has it already")
-    if any(changes[name][what] for name in wanted for what in ("added", "changed", "removed")):
+    if any(_names(changes[name]) for name in wanted):
         look.page.say(f"What runs keeps what it has until then.\nNext:  fab reload --hosts {','.join(wanted)}")
+
+
+def _names(change: Mapping[str, Any]) -> list[str]:
+    """List the names that a change is about; what they stand for is nobody's concern."""
+    return sorted({*change["added"], *change["changed"], *change["removed"]})
 
 
 def _refuse(envs: Envs, changes: Mapping[str, Mapping[str, object]]) -> None:

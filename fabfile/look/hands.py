@@ -14,7 +14,7 @@ from ..errors import PreflightFailed, RunFailed, Unsettled, UsageError
 from ..fleet import Fleet
 from ..inventory.values import Balancer, Group, Host, Targets
 from ..plan import Facts
-from ..run.moment import moment
+from ..run.moment import Deed, moment, remembered
 from ..transport import Outcome
 from .reading import host_steps
 from .view import Look
@@ -28,13 +28,25 @@ def drain(look: Look, reason: str, allow_downtime: bool) -> None:
     behind = _behind(look)
     if not allow_downtime:
         _refuse_last(look)
-    record = {"hand": f"{getpass.getuser()}@{socket.gethostname()}", "hand_since": int(time.time()), "reason": reason}
-    # A host that is dead is the usual one to take out: there is no lock to be had there.
+    # A host that is dead is the usual one to take out: there is no lock to be had there, and no history.
     locked = {host.name: host for _, _, host in behind if host.name not in look.unreachable}
-    with moment(look.fleet, locked, look.targets.selector, "drain"):
-        for turn, (_, front, host) in enumerate(behind):
-            outcome = _ask(look.fleet, front, Step("drain", byhand.take_out(front, host.server, record, allow_downtime)))
-            _taken_out(look, host, outcome, [each.name for _, _, each in behind[:turn]])
+    with remembered(look.fleet, locked, "drain") as deed:
+        with moment(look.fleet, locked, look.targets.selector, deed.owner):
+            _take_out(look, behind, deed, reason, allow_downtime)
+        _wait_calm(look, behind)
+
+
+def _take_out(look: Look, behind: list[tuple[Group, Balancer, Host]], deed: Deed, reason: str, allow_downtime: bool) -> None:
+    record = {"hand": f"{getpass.getuser()}@{socket.gethostname()}", "hand_since": int(time.time()), "reason": reason}
+    for turn, (_, front, host) in enumerate(behind):
+        outcome = _ask(look.fleet, front, Step("drain", byhand.take_out(front, host.server, record, allow_downtime)))
+        if not outcome.last("already", "alone"):
+            deed.did[host.name] = reason
+        _taken_out(look, host, outcome, [each.name for _, _, each in behind[:turn]])
+
+
+def _wait_calm(look: Look, behind: list[tuple[Group, Balancer, Host]]) -> None:
+    """Wait for the sessions of what is out, drain_timeout at most; raise Unsettled where some are left."""
     rows, busy = [], []
     for group, front, host in behind:
         outcome = _ask(look.fleet, front, Step("wait", byhand.wait_calm(front, host.server, group.update.drain_timeout)))
@@ -53,7 +65,7 @@ def restore(look: Look, force: bool) -> None:
     """Put hosts back into rotation whose workers are well, and see them answer through the balancer."""
     behind = _behind(look)
     locked = {host.name: host for _, _, host in behind if host.name not in look.unreachable}
-    with moment(look.fleet, locked, look.targets.selector, "restore"):
+    with remembered(look.fleet, locked, "restore") as deed, moment(look.fleet, locked, look.targets.selector, deed.owner):
         found = {name: outcome.last("facts") for name, outcome in look.each("facts", host_steps).items()}
         bad = [name for name, one in found.items() if not one or not one["processes"] or not sound(one)]
         if bad and not force:
@@ -61,12 +73,13 @@ def restore(look: Look, force: bool) -> None:
                 f"{', '.join(bad)}: not healthy, so clients would get errors; nothing was touched.\n"
                 f"Next:  fab status --hosts {','.join(bad)}   (--force puts it back all the same)"
             )
-        rows = [_brought_back(look, front, host, None if host.name in bad else found[host.name]) for _, front, host in behind]
+        rows = [_brought_back(look, front, host, None if host.name in bad else found[host.name], deed) for _, front, host in behind]
     look.page.table("restore", HEAD, rows)
 
 
-def _brought_back(look: Look, front: Balancer, host: Host, facts: Facts | None) -> list[str]:
+def _brought_back(look: Look, front: Balancer, host: Host, facts: Facts | None, deed: Deed) -> list[str]:
     """Put one host back, and see it answer if it is well; without `facts` it is not."""
+    deed.did[host.name] = "" if facts else "not healthy, and put back all the same"
     outcome = _ask(look.fleet, front, Step("restore", byhand.bring_back(front, host.server, facts is not None)))
     if not outcome.ok:
         raise RunFailed(f"{host.name} is not back in rotation: {outcome.last_words}\nNext:  fab status --hosts {host.name}")

@@ -48,7 +48,7 @@ def merged(found: Mapping[str, list[Run]]) -> list[tuple[Run, list[str]]]:
 def row(run: Run, hosts: list[str]) -> list[str]:
     when = time.strftime("%m-%d %H:%M", time.localtime(run["at"]))
     about = hosts[0] if len(hosts) == 1 else f"{len(hosts)}"
-    ended = past.outcome(run) + (f"; {run['ci']}" if run.get("ci") else "")
+    ended = "; ".join(text for text in (past.outcome(run), run.get("what"), run.get("ci")) if text)
     return [when, past.who(run), run["verb"], past.commits(run), about, span(run.get("seconds", 0)), past.counted(run), ended]
 
 

@@ -41,7 +41,9 @@ def who(run: Run) -> str:
 
 
 def counted(run: Run) -> str:
-    """Say how many requests a run sent and lost."""
+    """Say how many requests a run sent and lost; nobody counts what is done by hand."""
+    if run.get("by_hand"):
+        return "-"
     return f"{run.get('sent', 0):,} sent, {run.get('lost', 0):,} lost"
 
 

@@ -185,7 +185,7 @@ def host_steps(host: Host) -> list[Step]:
     """Ask who holds the lock, what ran last, what runs, and what the ports answer; what needs the least comes first."""
     app = host.app
     return [
-        Step("lock", lock.show(app.root)), Step("history", journal.history(app.root, KNOWN_RUNS)),
+        Step("lock", lock.show(app.root)), Step("history", journal.runs(app.root, KNOWN_RUNS)),
         Step("tools", node.tools(host.node_bin, host.pm2_home)), Step("facts", pm2.facts(app.root, app.processes)),
         Step("answers", pm2.answers(app.header, app.processes, questions(app.processes))),
     ]

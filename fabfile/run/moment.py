@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from .. import ownership
-from ..commands import lock
-from ..commands.shell import Step
-from ..errors import LockHeld, PreflightFailed
+from ..commands import journal, lock
+from ..commands.shell import Step, softly
+from ..errors import Interrupted, LockHeld, PreflightFailed
 from ..fleet import Fleet
 from ..inventory.values import Host
 from ..transport import Outcome
@@ -20,13 +22,39 @@ from .rollout import new_id
 MOMENTS = ("env.push", "drain", "restore", "doctor")
 
 
+@dataclass
+class Deed:
+    """Hold what a person does by hand: the owner's record, and for each host where something was done, what its history is to say."""
+
+    owner: dict[str, Any]
+    did: dict[str, str] = field(default_factory=dict)
+
+
 @contextmanager
-def moment(fleet: Fleet, hosts: Mapping[str, Host], selector: str, verb: str) -> Iterator[dict[str, Any]]:
-    """Lock these hosts and hand out the owner's record; raise LockHeld, with nothing locked, where somebody else has one of them."""
-    owner = ownership.record(new_id(), hosts, verb=verb)
+def remembered(fleet: Fleet, hosts: Mapping[str, Host], verb: str) -> Iterator[Deed]:
+    """Append a line to the history of each of these hosts where something was done, however it ended."""
+    deed, begun, outcome = Deed(ownership.record(new_id(), hosts, verb=verb)), time.monotonic(), "ok"
+    try:
+        yield deed
+    except BaseException as err:
+        outcome = str(getattr(err, "code", Interrupted.exit_code))
+        raise
+    finally:
+        record = {**deed.owner, "by_hand": True, "outcome": outcome, "seconds": round(time.monotonic() - begun, 1)}
+        if deed.did:
+            fleet.open_what_can_be()  # an interrupt has hung up
+            fleet.each("history", {
+                name: [Step("history", softly(journal.append(hosts[name].app.root, {**record, "what": what})))]
+                for name, what in deed.did.items() if name in hosts and fleet.lines[name].alive
+            })
+
+
+@contextmanager
+def moment(fleet: Fleet, hosts: Mapping[str, Host], selector: str, owner: Mapping[str, Any]) -> Iterator[None]:
+    """Lock these hosts for this owner; raise LockHeld, with nothing locked, where somebody else has one of them."""
     try:
         _take(fleet, hosts, selector, owner)
-        yield owner
+        yield
     finally:
         fleet.open_what_can_be()  # an interrupt has hung up
         reached = [host for name, host in hosts.items() if fleet.lines[name].alive]

@@ -140,6 +140,8 @@ def test_each_fault_is_named_with_its_fix_and_the_safe_ones_are_mended(calm: Sit
     assert healed == []
     assert plain.out.count("fixed  lab1:") == len(FAULTS["lab1"])
     assert "not mended: lab2: eve@ci-7 began a deploy" in plain.out  # its run died with something in hand
+    mended = [json.loads(line) for line in calm.fab("history", "--format", "json").out.splitlines() if '"doctor"' in line][-1]
+    assert ("lab1" in mended["hosts"], "lab2" in mended["hosts"], "env mode" in mended["what"]) == (True, False, True), mended
     assert wrong(examined(calm)[1]) == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -24,6 +25,12 @@ def typed(site: Site, text: str, *words: str) -> Done:
                           env=site.environment(), timeout=120, check=False)
     print(f"$ fab {' '.join(words)}\n{done.stdout}exit {done.returncode}")
     return Done(done.returncode, done.stdout, time.monotonic() - begun)
+
+
+def remembered(site: Site, last: int) -> list[tuple[str, int, list[str], str]]:
+    """List what the hosts' history says was done by hand last: verb, exit code, where, what."""
+    said = [json.loads(line) for line in site.fab("history", "--format", "json").out.splitlines()]
+    return [(each["verb"], each["exit"], each["hosts"], each["what"]) for each in said if each.get("by_hand")][-last:]
 
 
 def workers(site: Site, host: str) -> set[int]:
@@ -72,6 +79,8 @@ def test_a_host_that_a_person_drained_stays_out_until_it_is_restored(site: Site)
             site.lab.run("lab1", f"kill -CONT {pid}")
         assert site.fab("restore", hosts="lab1").code == 0
     lost_nothing(tally)
+    assert remembered(site, 2) == [("drain", 0, ["lab1"], "new disk"), ("restore", 0, ["lab1"], "")]  # what was refused was not done
+    assert "last run: reload by " in site.fab("status").out
     untouched(site, before)
 
 
@@ -102,6 +111,8 @@ def test_an_env_file_reaches_all_hosts_or_none_and_its_values_nobody_else(site: 
     assert "has it already" in said[4].out and "fab reload --hosts lab3" in said[4].out
     assert "changed since" not in said[6].out and "MORE" in said[6].out
     assert "lab1, lab2, lab3: line 2: " in said[7].out
+    every = site.lab.names
+    assert remembered(site, 3) == [("env.push", 0, every, ".env: CANARY"), ("env.push", 5, every, ".env: MORE"), ("env.push", 0, ["lab3"], ".env: MORE")]
     found, modes = holders(site, "lab1")
     # The version of before is kept where a build's words are cleaned of all that stands there.
     assert found[PUSHED] == {"shop/shared/.env", "shop/.gapless/env/shop.good", "shop/.gapless/env/.env.before"}

@@ -50,6 +50,11 @@ def test_an_outcome_is_a_word_with_its_exit_code(outcome: str, told: str):
     assert past.outcome(run(outcome=outcome)) == told
 
 
+def test_what_was_done_by_hand_says_what_and_counts_no_requests():
+    drained = {key: value for key, value in run(verb="drain", what="new disk", by_hand=True).items() if key not in ("sent", "lost", "was", "now", "commit")}
+    assert history.row(drained, ["a"])[1:] == ["ann@desk", "drain", "-", "a", "61 s", "-", "done; new disk"]
+
+
 def test_the_last_run_is_told_in_one_line():
     assert past.in_words(run(at=time.time() - 180, ci="https://ci/7")) == (
         "deploy 0002-bbbbbbb by ann@desk https://ci/7, 3 min ago: done, 1,234 sent, 0 lost")

@@ -225,7 +225,7 @@ class Host:
         yield from ()
 
     sh_room_for = sh_shared_is_there = sh_link_shared = sh_scripts_are_there = sh_append_history = sh_tell_history = sh_mkdir = sh_use_tools
-    sh_recall_tools = sh_use_tools
+    sh_recall_tools = sh_tell_runs = sh_use_tools
 
     def node(self, words: list[str], stdin: str, say: Say) -> Doing:
         if words[0] == "-" or words[0].endswith("/truth.cjs"):

@@ -21,7 +21,7 @@ COMMON = {"event", "at", "at_host", "phase", "host"}
 ONLY_LOOKS = {  # rooms, and scripts for a host, that no run has
     "look", "begin", "ask", "byhand", "doctor", "envfile", "outlook", "answers", "execute", "lines", "logs", "monit", "passed", "running", "tails", "writers",
 }
-LOOKS = {"past", "free", "server", "nothing", "traffic", "commit", "between", "unknown", "past_run", "plan"}  # answers to a look or a recovery, and a stand-in: no part of a run's stream
+LOOKS = {"past", "free", "server", "nothing", "traffic", "commit", "between", "unknown", "past_run", "plan", "exit"}  # answers to a look, a recovery or the transport, and a stand-in: no part of a run's stream
 
 
 @pytest.fixture
