@@ -33,7 +33,7 @@ others_up() { # socket backend server
 drained_dir=$HOME/.gapless/drained
 beat_drains() { # run
     for file in "$drained_dir"/*; do
-        if [ "$(cat "$file" 2>/dev/null)" = "$1" ]; then touch "$file"; fi
+        if [ "$(cat "$file" 2>/dev/null)" = "$1" ]; then touch -c "$file"; fi # it may be gone by now
     done
 }
 others_drained() { # socket backend server; how many others are drained by runs, whichever

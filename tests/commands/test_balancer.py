@@ -356,3 +356,17 @@ def test_what_a_dead_run_drained_is_mended_and_nothing_else(one, lb):
     assert one.run(drain(lb)).heard("drained")
     assert one.run(mend("web1")).heard("restored")
     assert lb.status("web1") == "UP"
+
+
+def test_a_sign_of_life_brings_no_drain_back(one):
+    """The server may be put back while the sign is given: a mark that came back would keep all others from being drained."""
+    mark = one.home / ".gapless/drained/shop.web1"
+    mark.parent.mkdir(parents=True)
+    mark.write_text("r1\n")
+    late = one.home / "bin"
+    late.mkdir()
+    (late / "cat").write_text(f"#!/bin/sh\n{shutil.which('cat')} \"$@\"\nrm -f \"$@\"\n")
+    (late / "cat").chmod(0o755)
+    one.env["PATH"] = f"{late}:{os.environ['PATH']}"
+    assert one.run(Step("beat", balancer.beat("r1"))).code == 0
+    assert not mark.exists()
