@@ -71,7 +71,8 @@ class Contest:
         long = self.run(one, size, build=LONG_BUILD, watched=True)
         self.many = {"hosts": size, "name": name, "short": short.told(), "long": long.told(), "build": LONG_BUILD}
         log = max((self.folder / f"{name}-{size}").glob("state/gapless/*/run.jsonl"), key=lambda file: file.stat().st_mtime)
-        self.many |= figures.while_building(log.read_text(), long.curve) if long.curve else {}
+        building = figures.while_building(log.read_text(), long.curve) if long.curve else {}
+        self.many |= {name: round(value, 4) for name, value in building.items()}
         self.told(f"{size} hosts: {short.wall:.1f} s, with a long build {long.wall:.1f} s")
 
     def run(self, one: Contestant, size: int, memory: bool = False, build: float = work.BUILD, watched: bool = False) -> measure.Reading:

@@ -67,7 +67,7 @@ def while_building(log: str, curve: Sequence[tuple[float, float]]) -> dict[str, 
     """
     Read from a run's own log when it built, and from its CPU curve what that cost.
 
-    `build_cpu` is of the whole phase; `waiting_cpu` of the time in which every host was busy with the command itself.
+    `build_cpu` is of the whole phase; `waiting_cpu` of the time in which every host was busy with the command itself, if there was one.
     """
     events = [json.loads(line) for line in log.splitlines()]
     began = events[0]["began"]
@@ -76,10 +76,10 @@ def while_building(log: str, curve: Sequence[tuple[float, float]]) -> dict[str, 
     ends = [event["at"] for event in building if event["event"] == "end"]
     moments = {"first": building[0]["at"], "all": max(commands), "one done": min(ends), "done": max(ends)}
     used = {name: at(curve, began + moment) for name, moment in moments.items()}
-    return {
-        "build_cpu": used["done"] - used["first"], "build_seconds": moments["done"] - moments["first"],
-        "waiting_cpu": used["one done"] - used["all"], "waiting_seconds": moments["one done"] - moments["all"],
-    }
+    phase = {"build_cpu": used["done"] - used["first"], "build_seconds": moments["done"] - moments["first"]}
+    if moments["one done"] <= moments["all"]:
+        return phase
+    return phase | {"waiting_cpu": used["one done"] - used["all"], "waiting_seconds": moments["one done"] - moments["all"]}
 
 
 def at(curve: Sequence[tuple[float, float]], moment: float) -> float:

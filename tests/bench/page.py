@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from . import figures, plot, table, targets
@@ -60,6 +61,7 @@ Ratios are medians over pairs: each run stands beside the floor run just before 
 {many}
 ## Caveats
 
+- {noise}
 - Hosts and controller share {cpus} cores. From about ten hosts on wall is bound by the CPU of both, so a contestant whose *hosts* work less
   looks faster; on separate machines only the controller's CPU and the round trips remain. Trust ratios, CPU and counts before seconds.
 - The floor is not the limit: OpenSSH's default key exchange with post-quantum sntrup761 costs a client about 0.1 s of CPU per login,
@@ -80,7 +82,17 @@ def page(data: Data) -> str:
         sizes="\n".join(f"### {size} host{'s' * (size != '1')}\n\n{table.of(found)}\n" for size, found in data["sizes"].items()),
         growth=table.markdown(("contestant", "CPU s per further host", "MiB per further host", "wall s per further host"), growth(data)),
         many=many(data["many"]),
+        noise=noise(data),
         left_out="\n".join(f"- Left out: {name}, {why}." for name, why in about["left_out"].items()) + "\n" if about["left_out"] else "",
+    )
+
+
+def noise(data: Data) -> str:
+    """Say how much of the machine others took meanwhile."""
+    shares = [run["busy"] for found in data["sizes"].values() for each in found.values() for run in each["runs"]]
+    return (
+        f"Others took {median(shares):.0%} of this machine in the median run, {min(shares):.0%} in the quietest and {max(shares):.0%} in the busiest;\n"
+        "  the more it is, the less the seconds say. CPU, memory and counts suffer least."
     )
 
 
@@ -104,11 +116,11 @@ def many(found: Mapping[str, Any]) -> str:
         f"With a build of {found['build']:g} s: {long['wall']:.1f} s.",
     ]
     if "build_cpu" in found:
-        told += [
-            f"Of these the build phase took {found['build_seconds']:.1f} s and {found['build_cpu']:.2f} s of controller CPU;",
-            f"{found['waiting_cpu']:.2f} s of it went in the {found['waiting_seconds']:.1f} s in which all hosts were building and there was nothing",
-            "to do but wait.",
-        ]
+        told.append(f"Of these the build phase took {found['build_seconds']:.1f} s and {found['build_cpu']:.2f} s of controller CPU.")
+    if "waiting_cpu" in found:
+        told.append(f"In the {found['waiting_seconds']:.1f} s in which all hosts were building it took {found['waiting_cpu']:.2f} s.")
+    elif "build_cpu" in found:
+        told.append("The first host had built before the last began (their CPU is this machine's), so there was no time of mere waiting to measure.")
     return "\n".join([*told, ""])
 
 

@@ -86,17 +86,27 @@ def test_each_further_host_costs_what_the_ends_differ_by():
     assert figures.slope({1: 1.0}) is None
 
 
-def test_the_build_phase_is_found_in_a_runs_own_log():
+def log_of_a_build(began: list[float], ended: list[float]) -> str:
     events = [
         {"event": "run", "began": 1000.0, "at": 0.0, "phase": "start"},
         {"event": "phase", "at": 1.0, "phase": "build"},
-        *({"event": "step", "name": "sleep 10.0", "at": at, "phase": "build", "host": host} for at, host in ((2.0, "a"), (3.0, "b"))),
-        *({"event": "end", "at": at, "phase": "build", "host": host} for at, host in ((12.0, "a"), (13.0, "b"))),
+        *({"event": "step", "name": "sleep 10.0", "at": at, "phase": "build"} for at in began),
+        *({"event": "end", "at": at, "phase": "build"} for at in ended),
         {"event": "phase", "at": 13.0, "phase": "migrate"},
     ]
-    curve = [(1000.0, 0.0), (1002.0, 2.0), (1012.0, 3.0), (1014.0, 5.0)]
-    found = figures.while_building("\n".join(map(json.dumps, events)), curve)
+    return "\n".join(map(json.dumps, events))
+
+
+CURVE = [(1000.0, 0.0), (1002.0, 2.0), (1012.0, 3.0), (1014.0, 5.0)]
+
+
+def test_the_build_phase_is_found_in_a_runs_own_log():
+    found = figures.while_building(log_of_a_build([2.0, 3.0], [12.0, 13.0]), CURVE)
     assert found == pytest.approx({"build_cpu": 3.0, "build_seconds": 12.0, "waiting_cpu": 0.9, "waiting_seconds": 9.0})
+
+
+def test_hosts_that_never_build_at_the_same_time_leave_nothing_to_wait_in():
+    assert figures.while_building(log_of_a_build([2.0, 12.5], [12.0, 13.0]), CURVE) == pytest.approx({"build_cpu": 3.0, "build_seconds": 12.0})
 
 
 def test_a_curve_ends_where_its_last_point_is():
