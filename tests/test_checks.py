@@ -144,7 +144,7 @@ FAULTS: list[tuple[str, str, Change, str, str]] = [
     ("pm2", "bad", lambda e, f, m: e["tool pm2"].update(version=""), "its module was not found", "npm install -g pm2"),
     ("git", "bad", lambda e, f, m: e["tool git"].update(path="", version=""), "no git", "apt-get install -y git"),
     ("repo", "bad", said("git@git.example: Permission denied (publickey)."), "login refused", "deploy key"),
-    ("repo", "bad", said("Permissions 0644 for '/home/d/.ssh/id' are too open. Permission denied (publickey)."), "key open to others", "ssh web1 'chmod 600 /home/d/.ssh/id'"),
+    ("repo", "bad", said("@@@@@@@@@ WARNING: UNPROTECTED PRIVATE KEY FILE! @@@@@@@@@ Permissions 0644 for '/home/d/.ssh/id' are too open. Permission denied (publickey)."), "key open to others", "ssh web1 'chmod 600 /home/d/.ssh/id'"),
     ("repo", "bad", said('Load key "/home/d/.ssh/id": error in libcrypto git@git.example: Permission denied (publickey).'), "key damaged", "mv /home/d/.ssh/id"),
     ("repo", "bad", said('Load key "/home/d/.ssh/id": Permission denied git@git.example: Permission denied (publickey).'), "key unreadable", "sudo chown"),
     ("repo", "bad", said("SSL certificate problem: unable to get local issuer certificate"), "certificate refused", "ca-certificates"),
@@ -379,6 +379,10 @@ def test_a_host_that_runs_nothing_is_named():
 def test_the_server_of_a_repository_is_read_from_its_url(url, login, port):
     assert login in repo.here(url, "Host key verification failed.").fix
     assert f"port {port};" in repo.here(url, "Connection refused").fix
+
+
+def test_the_first_line_of_a_warning_is_taken_for_no_more_than_that():
+    assert repo.here("git@git.example:x.git", "@" * 59).words.startswith("warning of ssh: ")
 
 
 def test_git_by_https_wants_a_token_and_not_a_key():

@@ -14,21 +14,22 @@ from .verdict import Known, Verdict, bad, ok, unknown, unread, warn
 def link(known: Known) -> list[Verdict]:
     if known.facts is None:
         return unread()
-    if known.more and known.more["places"]["root"] and not known.more["places"]["root"]["writable"]:
+    place = known.more and not known.more["readonly"] and known.more["places"]["root"]
+    if known.more and place and not place["writable"]:
         return unknown(f"not {known.more['user']}'s to judge; see rights")
     state, release = known.facts["current"]["state"], known.facts["current"]["release"]
-    place = f"{known.root}/current"
+    at = f"{known.root}/current"
     if state == "ok":
         return ok(f"current leads to {release}")
     if state == "absent":
         return (
-            [bad(f"{place} is gone, but PM2 runs the app", "After its next restart it does not come up.", _relink(known))] if _ours(known)
+            [bad(f"{at} is gone, but PM2 runs the app", "After its next restart it does not come up.", _relink(known))] if _ours(known)
             else ok("nothing is deployed yet")
         )
     told = {
-        "directory": f"{place} is a directory, not a link", "file": f"{place} is a file, not a link",
-        "outside": f"{place} leads out of {known.root}/releases", "dangling": f"{place} leads to {release}, which is gone",
-        "incomplete": f"{place} leads to {release}, which is not complete",
+        "directory": f"{at} is a directory, not a link", "file": f"{at} is a file, not a link",
+        "outside": f"{at} leads out of {known.root}/releases", "dangling": f"{at} leads to {release}, which is gone",
+        "incomplete": f"{at} leads to {release}, which is not complete",
     }[state]
     means = "A deploy refuses this host, and a worker that restarts may find nothing to run."
     return [bad(told, means, _relink(known))]

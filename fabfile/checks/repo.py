@@ -68,11 +68,14 @@ def refusal(asked: Asked) -> Verdict:
 def _refusal(asked: Asked) -> tuple[str, str, str]:
     """Tell apart why git could not read the repository."""
     said, server = asked.said, asked.parts[1]
-    if re.search("HOST IDENTIFICATION HAS CHANGED|@{20}", said):
+    if re.search("HOST IDENTIFICATION HAS CHANGED", said):
         return "host key changed", f"{_big(asked.who)} knows another key for {server}; somebody may be in between.", _forget(asked)
     if re.search("Host key verification failed|No .* host key is known", said):
         means = f"{_big(asked.who)} has never been told the key of {server}."
         return "host key unknown", means, f"{asked.asking(_login(asked))}   and compare the key with what {server} publishes"
+    if re.fullmatch("@+", said.strip()):  # the first line of a warning, and nothing of what it warns of
+        means = f"{_big(asked.who)} knows another host key for {server}, or has a private key that others can read."
+        return "warning of ssh", means, f"{asked.there(f'git ls-remote {doctor.word(asked.url)}')}   shows all of it"
     if trouble := _key_file(asked):
         return trouble
     if re.search(r"Permission denied \(|Authentication failed|could not read (Username|Password)|access denied|HTTP 40[13]", said, re.I):
