@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from .commands import balancer, byhand, doctor, hooks, journal, lock, node, pm2, releases
+from .commands import artifact, balancer, byhand, doctor, hooks, journal, lock, node, pm2, releases
 from .commands.shell import SILENT, Shell, Step, script
 from .errors import PreflightFailed, UsageError
 from .inventory.values import Balancer, Ssh
 from .transport import Gateways, Line, Outcome, Unreachable
 
-LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, node, journal, balancer, byhand, hooks, doctor))
+LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, artifact, node, journal, balancer, byhand, hooks, doctor))
 NOT_SENT = 255  # what ssh itself exits with
 REOPEN_FOR = 60.0  # seconds in which a lost host may come back before its state is called unknown
 

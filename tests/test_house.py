@@ -22,7 +22,7 @@ FLOORS = (
     ("host keys", {"knownhosts"}),
     ("hosts.yaml", {"inventory", "inventory.values", "inventory.words", "inventory.yamltext", "inventory.kinds", "inventory.keys",
                     "inventory.reading", "inventory.loading", "inventory.schema", "+"}),
-    ("commands", {"commands", "commands.shell", "commands.ask", "commands.balancer", "commands.byhand", "commands.envfile", "commands.journal",
+    ("commands", {"commands", "commands.shell", "commands.artifact", "commands.ask", "commands.balancer", "commands.byhand", "commands.envfile", "commands.journal",
                   "commands.lock", "commands.node", "commands.outlook", "commands.pm2", "commands.releases", "commands.hooks",
                   "commands.doctor", "+"}),
     ("who may, and how", {"ownership", "how", "programs", "folded"}),
