@@ -20,7 +20,8 @@ pack_release() { # root release run program shared-name...; sets $artifact
     if ! packed=$(clean_node -e "$program" pack "$dir" "$part" "$@"); then
         rm -f "$part"
         [ "$(free_mb "$root")" -ge 1 ] || no_room "$root" "the release cannot be packed"
-        fail "the release cannot be packed, so no other host can have it" "What it must have from outside, each host must build: build: on: each"
+        fail "the release cannot be packed, so no other host can have it" \
+            "A release that needs what lies outside of it must be built by each host itself (build: on: each)"
     fi
     artifact=${packed%% *}
     mv "$part" "$root/.gapless/artifacts/$artifact"
@@ -66,17 +67,24 @@ def complete_packed(root: str, release: str, marker: str) -> Shell:
     return call("complete_packed", path(root), cmd(release, marker))
 
 
-def give(root: str, sha256: str) -> Shell:
-    """Print an artifact: a command of its own, whose stdout is bytes."""
-    return cmd("exec", "sh", "-c", call("exec cat", path(f"{root}/.gapless/artifacts/{sha256}")))
+def give(root: str, sha256: str, mark: str) -> Shell:
+    """Print an artifact after a line that is only the mark: a command of its own, whose stdout is bytes."""
+    print_it = call("exec cat", path(f"{root}/.gapless/artifacts/{sha256}"))
+    return cmd("exec", "sh", "-c", Shell(f"echo {cmd(mark)}\n{print_it}"))
 
 
 def take(root: str, run: str) -> Shell:
     """Write stdin, which is to be an artifact, into a file: a command of its own, which stops where the lock is not `run`'s own."""
-    place, owner = path(f"{root}/.gapless/artifacts"), path(f"{root}/.gapless/lock/owner.json")
+    place = path(f"{root}/.gapless/artifacts")
     keep = Shell(f"umask 077; mkdir -p {place} && rm -f {place}/* && exec cat >{place}/{cmd(run)}.part")
-    mine = call("grep -qF", cmd(f'"run": "{run}"'), owner)
-    return cmd("exec", "sh", "-c", Shell(f"{mine} || {{ echo 'the lock of this host is no longer that of this run' >&2; exit 1; }}\n{keep}"))
+    mine = call("grep -qF", cmd(f'"run": "{run}"'), path(f"{root}/.gapless/lock/owner.json"))
+    stop = Shell("echo 'the lock of this host is no longer that of this run' >&2; exit 1")
+    return cmd("exec", "sh", "-c", Shell(f"{mine} || {{ {stop}; }}\n{keep}"))
+
+
+def drop(root: str) -> Shell:
+    """Remove whatever artifact a host has."""
+    return call("rm -rf", path(f"{root}/.gapless/artifacts"))
 
 
 def fetch(root: str, sha256: str, run: str, url: str) -> Shell:
