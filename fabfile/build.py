@@ -11,7 +11,7 @@ from .plan import Options
 
 @cli.writes(ref=cli.REF, artifact=cli.ARTIFACT, sha256=cli.SHA256)
 def build(c: Any, how: How, ref: str = "", artifact: str = "", sha256: str = "") -> None:
-    """Build a release on every host, or unpack one, and switch none to it."""
+    """Build a release on every host, and switch none to it."""
     parcel = cli.packed(artifact, sha256)
     with cli.run(c, how, Options("build", ref=ref), source=True, parcel=parcel) as rollout:
         if rollout:
