@@ -46,18 +46,18 @@ class Building:
         return bad
 
     def build_on(self, names: Collection[str]) -> dict[str, Outcome]:
-        """Build on each of these hosts; where the first one builds for others, bring them what it built."""
-        sets = {builder: [builder, *(host.name for host in others)] for builder, others in choice.builders(self.hosts.values()).items()}
-        known = {builder: self.artifact_of(members) for builder, members in sets.items()}
-        building = [builder for builder in sets if builder in names and not known[builder]]
-        outcomes = self.fleet.each("build", {name: self.build_steps(self.hosts[name], len(sets[name]) > 1) for name in building})
-        for name, outcome in outcomes.items():
-            if told := outcome.last("packed"):
-                known[name] = self.shipping.packed[name] = str(told["sha256"])
+        """Build on each of these hosts; where one builds for others, on the first that wants it, unless an earlier run did."""
+        sets = [[builder, *(host.name for host in others)] for builder, others in choice.builders(self.hosts.values()).items()]
+        known = {tuple(name for name in members if name in names): self.artifact_of(members) for members in sets}
+        wanting = {members: sha256 for members, sha256 in known.items() if members}
+        building = {members[0]: len(members) > 1 for members, sha256 in wanting.items() if not sha256}
+        outcomes = self.fleet.each("build", {name: self.build_steps(self.hosts[name], packs) for name, packs in building.items()})
         if not all(outcome.ok for outcome in outcomes.values()):
             return outcomes
-        for builder, members in sets.items():
-            outcomes |= self.unpack_on([name for name in members if name in names and name not in building], known[builder])
+        self.shipping.packed.update({name: str(told["sha256"]) for name, outcome in outcomes.items() if (told := outcome.last("packed"))})
+        for (first, *others), sha256 in wanting.items():
+            receivers = [first, *others] if sha256 else others
+            outcomes |= self.unpack_on(receivers, sha256 or self.shipping.packed[first]) if receivers else {}
         return outcomes
 
     def artifact_of(self, names: Iterable[str]) -> str:

@@ -74,8 +74,8 @@ class Shipping:
             return self.parcel.name, self.parcel.chunks()
         if holder := next((name for name in self.hosts if self.has(name, sha256)), None):
             return holder, self.fleet.draw(holder, partial(artifact.give, self.hosts[holder].app.root, sha256))
-        raise RunFailed(f"the artifact {sha256[:7]} is on no host any more, and was not given here. No host was switched.\n"
-                        "Next:  the same fab deploy as before, with its --artifact: it takes this up")
+        raise RunFailed(f"no host has the artifact {sha256[:7]} any more, and this command was not given it. No host was switched.\n"
+                        "Next:  the fab deploy of before once more, with its --artifact")
 
 
 class _Counted:
