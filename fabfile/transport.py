@@ -117,8 +117,10 @@ class Pipe:
         with self._whole():
             self.channel.shutdown_write()
             self.channel.status_event.wait(STALLED)
-            if self.channel.exit_status != 0:
-                raise EOFError("the link was lost" if self.channel.exit_status < 0 else f"exit code {self.channel.exit_status}")
+            if self.channel.exit_status < 0:
+                raise EOFError("no exit code came")
+        if self.channel.exit_status:
+            raise Broken(self._said() or f"exit code {self.channel.exit_status}")
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -126,9 +128,12 @@ class Pipe:
         try:
             yield
         except (paramiko.SSHException, OSError, EOFError) as err:
-            said = self.channel.recv_stderr(PACKET).decode(errors="replace").strip() if self.channel.recv_stderr_ready() else ""
             silent = f"nothing moved for {STALLED:.0f} s" if isinstance(err, TimeoutError) else ""
-            raise Broken(said or silent or str(err) or type(err).__name__) from None
+            raise Broken(self._said() or silent or f"connection lost: {err or type(err).__name__}") from None
+
+    def _said(self) -> str:
+        """Give the command's own words."""
+        return self.channel.recv_stderr(PACKET).decode(errors="replace").strip() if self.channel.recv_stderr_ready() else ""
 
 
 class Line:

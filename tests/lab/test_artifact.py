@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -153,16 +153,21 @@ def test_a_link_that_is_cut_while_shipping_switches_no_host(site: Site, large: P
         assert host == "lab2"
         assert site.fab("unlock", "--id", deploy.out.split("--id ")[1].split()[0], hosts=host).code == 0
     assert releases(site)["lab2"] == before["lab2"]
+    until(lambda: site.rotation() == set(site.lab.names))
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.2)
 
 
 def arriving(site: Site, host: str, deploy: Any) -> None:
     """Wait until some bytes of an artifact have come."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end and deploy.process.poll() is None:
-        if int(site.lab.run(host, "cat ~/shop/.gapless/artifacts/*.part 2>/dev/null | head -c 5000000 | wc -c").stdout) >= 5_000_000:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"nothing came to {host}")
+    count = "cat ~/shop/.gapless/artifacts/*.part 2>/dev/null | head -c 5000000 | wc -c"
+    until(lambda: deploy.process.poll() is not None or int(site.lab.run(host, count).stdout) >= 5_000_000)
+    assert deploy.process.poll() is None, deploy.done().out
 
 
 # ---------------------------------------------------------------------- --artifact FILE
