@@ -13,7 +13,7 @@ from .plan import Facts, Options
 def aims(options: Options, facts: Mapping[str, Facts], commit: str) -> dict[str, str | None]:
     """Name the release that a command is about on each host; raise PreflightFailed where there is none."""
     if options.verb in ("deploy", "build"):
-        return dict.fromkeys(facts, plan.next_release(facts.values(), commit))
+        return dict.fromkeys(facts, plan.next_release(facts.values(), commit or options.sha256))
     if options.verb == "migrate":
         return dict.fromkeys(facts, newest(facts, options.to))
     return earlier(facts, options.to) if options.verb == "rollback" else existing(facts, options.to)
@@ -50,6 +50,32 @@ def newest(facts: Mapping[str, Facts], name: str) -> str:
     if not common:
         raise PreflightFailed("no release is complete on every host; nothing was touched. Next:  fab build")
     return name or common[-1]
+
+
+def builders(hosts: Iterable[Host]) -> dict[str, list[Host]]:
+    """Name each host that builds, with those that are sent what it built: none, unless hosts.yaml says `on: first`."""
+    first: dict[tuple[str, ...], str] = {}
+    found: dict[str, list[Host]] = {}
+    for host in hosts:
+        builder = first.setdefault(host.app.build, host.name) if host.app.build_on == "first" else host.name
+        found.setdefault(builder, []).extend([host] if host.name != builder else [])
+    return found
+
+
+def refuse_unlike(hosts: Iterable[Host], facts: Mapping[str, Facts], options: Options) -> None:
+    """Refuse to send what one host built to a host of another kind: compiled modules would not load there."""
+    if options.sha256:
+        return  # who made it knows what for
+    told = [
+        f"  {host.name}: {facts[host.name]['machine']}, and {builder}, which builds: {facts[builder]['machine']}"
+        for builder, others in builders(hosts).items() for host in others
+        if {host.name, builder} <= {*facts} and facts[host.name]["machine"] != facts[builder]["machine"]
+    ]
+    if told:
+        raise PreflightFailed("\n".join([
+            "build: on: first wants hosts of one kind, for what is built on one runs on all; nothing was touched.", *told,
+            "Give them the same node, or put hosts of another kind into a group of their own, whose app has build: on: each",
+        ]))
 
 
 def migrates(hosts: Iterable[Host]) -> Host | None:

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial, wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .basis import Forecast
     from .inventory.values import Targets
     from .look.view import Look
+    from .parcel import Parcel
     from .plan import Options
     from .report.page import Page
     from .run.recovery import Left
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 HOSTS = "groups and hosts from hosts.yaml, comma separated; !x leaves x out"
 REF = "branch, tag or commit; default: app.ref"
+ARTIFACT = "a .tar.gz that holds the built app, to deploy instead of building: a file here, https://... for the hosts to fetch, or env:NAME"
+SHA256 = "what the artifact must be; needed for an address, which may end in #sha256=HEX instead"
 DOWNTIME = "accept lost requests where they can't be kept (fork mode, first adoption)"
 WIDTH = "hosts of a group reloaded together: N or N%"
 FORMAT = "plain, live or json; default: live on a terminal, else plain"
@@ -157,6 +160,15 @@ def number(flag: str, text: str) -> int:
     return int(text)
 
 
+def packed(artifact: str, sha256: str) -> Parcel | None:
+    """Read --artifact and --sha256; contact nobody."""
+    if not (artifact or sha256):
+        return None
+    from .parcel import parcel
+
+    return parcel(artifact, sha256)
+
+
 @contextmanager
 def look(c: Any, seen: Seen, first: Callable[[Targets], None] = lambda chosen: None) -> Iterator[Look | None]:
     """Open the fleet to look at it; takes no lock. What can be wrong with what was typed is found by `first`, before."""
@@ -217,9 +229,11 @@ def confirm(chosen: Targets, how: How | Seen, yes: bool, show: Callable[[], None
 
 
 @contextmanager
-def run(c: Any, how: How, options: Options, *, source: bool = False) -> Iterator[Rollout | None]:
+def run(c: Any, how: How, options: Options, *, source: bool = False, parcel: Parcel | None = None) -> Iterator[Rollout | None]:
     """
     Claim the hosts, hand the rollout to the verb, finish and report, whatever happens in between.
+
+    `source`: the verb makes a release, of a commit or of the artifact `parcel`.
 
     What a dead run left in hand is put right first. Yields None when nothing is left to do: that run was about
     the same, a plan was all that was asked for, or fab calls the verb again for a host that the first call has dealt with.
@@ -233,16 +247,20 @@ def run(c: Any, how: How, options: Options, *, source: bool = False) -> Iterator
     if not named:
         yield None
         return
-    yield from _run(named, how, options, source, Page(how.format), kept)
+    yield from _run(named, how, options, source, parcel, Page(how.format), kept)
 
 
-def _run(named: str, how: How, options: Options, source: bool, page: Page, kept: Forecast | None) -> Iterator[Rollout | None]:
+def _run(named: str, how: How, options: Options, source: bool, parcel: Parcel | None, page: Page,
+         kept: Forecast | None) -> Iterator[Rollout | None]:
     from . import ahead, plan
     from .run.runner import running
 
     chosen = targets(named)
+    if parcel:
+        options = replace(options, artifact=parcel.name, sha256=parcel.sha256)
     if kept:
         options = ahead.agreed(kept, options, named)
+        refuse_unsent(options, parcel)
     chosen = plan.scaled(chosen, options)
     plan.refuse_downtime(chosen.fleet, options.allow_downtime)
     patience = _patience(how.wait)
@@ -260,17 +278,25 @@ def _run(named: str, how: How, options: Options, source: bool, page: Page, kept:
     try:
         with begin() as rollout:
             claimed = True
+            rollout.building.shipping.parcel = parcel
             yield rollout
         return
     except LockHeld as held:
         if claimed or not held.gone:
             raise
-        finished = _put_right(chosen, options, commit, how, held, page)
+        finished = _put_right(chosen, options, commit, how, held, parcel, page)
     if finished:
         yield None
         return
     with begin() as rollout:
+        rollout.building.shipping.parcel = parcel
         yield rollout
+
+
+def refuse_unsent(options: Options, parcel: Parcel | None) -> None:
+    """Want the artifact of a plan once more: a plan holds its name and sha256, and neither its bytes nor what is secret in its address."""
+    if options.sha256 and parcel is None:
+        raise UsageError(f"this plan is about the artifact {options.artifact}: give it again, --artifact ...; it must be the same")
 
 
 def unlike_yaml(rollout: Rollout) -> str:
@@ -287,7 +313,7 @@ def say(how: How, text: str) -> None:
     Page(how.format).say(text)
 
 
-def _put_right(chosen: Targets, options: Options, commit: str, how: How, held: LockHeld, page: Page) -> bool:
+def _put_right(chosen: Targets, options: Options, commit: str, how: How, held: LockHeld, parcel: Parcel | None, page: Page) -> bool:
     """
     Finish what a dead run left if it was about the same (True); before another deploy take it back.
 
@@ -306,6 +332,7 @@ def _put_right(chosen: Targets, options: Options, commit: str, how: How, held: L
     page.say(f"{str(held.message).splitlines()[0]}\n{'it was about the same: it is finished' if same else 'it is taken back first'}")
     verb, carry_out = ("resume", recovery.resume) if same else ("abort", recovery.take_back)
     with _instead_of(left, chosen, verb, how) as rollout:
+        rollout.building.shipping.parcel = parcel if same else None
         carry_out(rollout, left)
     return same
 
@@ -349,9 +376,10 @@ def _patience(wait: str) -> float:
 
 
 def _commit(chosen: Targets, options: Options) -> str:
+    """Resolve the ref; an artifact is of no commit that anybody knows, unless --ref says so."""
     from . import source
 
     apps = {(host.app.repo, options.ref or host.app.ref) for host in chosen.hosts}
     if len(apps) > 1:
         raise UsageError(f"{chosen.selector} names hosts of {len(apps)} repositories or refs; deploy one app at a time")
-    return source.resolve(*apps.pop())
+    return "" if options.sha256 and not options.ref else source.resolve(*apps.pop())

@@ -5,19 +5,20 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from .commands import balancer, byhand, doctor, hooks, journal, lock, node, pm2, releases
+from .commands import artifact, balancer, byhand, doctor, hooks, journal, lock, node, pm2, releases
 from .commands.shell import SILENT, Shell, Step, script
 from .errors import PreflightFailed, UsageError
 from .inventory.values import Balancer, Ssh
-from .transport import Gateways, Line, Outcome, Unreachable
+from .transport import Broken, Gateways, Line, Outcome, Pipe, Unreachable
 
-LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, node, journal, balancer, byhand, hooks, doctor))
+LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, artifact, node, journal, balancer, byhand, hooks, doctor))
 INSTALL = "install"
 NOT_SENT = 255  # what ssh itself exits with
 REOPEN_FOR = 60.0  # seconds in which a lost host may come back before its state is called unknown
@@ -29,6 +30,27 @@ Emit = Callable[[str, str, Mapping[str, Any]], None]  # phase, host, data
 def _mark() -> str:
     """Make up what begins each line that is meant for us; nobody can guess it."""
     return f"@gapless-{secrets.token_hex(6)}"
+
+
+def _behind(mark: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield what comes after a mark; before it a login shell may have words of its own."""
+    before = b""
+    for chunk in chunks:
+        _, found, rest = (before + chunk).partition(mark)
+        if found:
+            yield rest
+            break
+        before = (before + chunk)[-len(mark):]
+    yield from chunks
+
+
+@contextmanager
+def _dropping(name: str, failed: dict[str, str]) -> Iterator[None]:
+    """Note a stream that breaks, and go on."""
+    try:
+        yield
+    except Broken as err:
+        failed[name] = str(err)
 
 
 class Fleet:
@@ -114,6 +136,36 @@ class Fleet:
         while outcome.code is None and self.reopen(host):
             outcome = self.follow(phase, host, before, root, script, run)
         return outcome
+
+    def draw(self, host: str, order: Callable[[str], Shell]) -> Iterator[bytes]:
+        """Yield what a command on one host prints, as bytes, after the mark that it is given; raise Broken where it does not end well."""
+        mark = _mark()
+        with self.lines[host].pipe(order(mark)) as pipe:
+            yield from _behind(f"{mark}\n".encode(), pipe.read())
+
+    def pour(self, chunks: Iterable[bytes], orders: Mapping[str, Shell]) -> dict[str, str]:
+        """
+        Send the same bytes to several hosts at once, each into the stdin of its command; return host to what went wrong there.
+
+        Nothing is kept but what is in hand: the slowest sets the pace. Who fails drops out, and the others go on.
+        """
+        failed: dict[str, str] = {}
+        with ExitStack() as opened:
+            pipes: dict[str, Pipe] = {}
+            for name, order in orders.items():
+                with _dropping(name, failed):
+                    pipes[name] = opened.enter_context(self.lines[name].pipe(order))
+            for chunk in chunks:
+                for name, pipe in pipes.items():
+                    with _dropping(name, failed):
+                        pipe.send(chunk)
+                pipes = {name: pipe for name, pipe in pipes.items() if name not in failed}
+                if not pipes:
+                    break
+            for name, pipe in pipes.items():
+                with _dropping(name, failed):
+                    pipe.end()
+        return failed
 
     def not_sent(self, phase: str, host: str) -> Outcome:
         """Say that a script was never sent: unlike after a link that was lost in the middle, nothing is unknown."""

@@ -91,14 +91,14 @@ def forecast(targets: Targets, options: Options, commit: str, survey: Survey, co
         "hosts": {
             host.name: _host(host, group, options, survey, aims.get(host.name)) for group in targets.groups for host in group.hosts
         },
-        "build": _build(targets) if "build" in phases(options) else [],
+        "build": _build(targets, options) if "build" in phases(options) else [],
         "migrate": _migrate(targets, options, survey, aims, code),
         "waves": {group.name: _waves(targets, group, options, survey, switched) for group in targets.groups} if reloads else {},
         "side_by_side": not options.one_group_at_a_time,
         "commits": code.spans, "commits_note": code.note,
         "time": _estimate(targets, options, survey, switched),
     }
-    error = error or _stopped(options, survey.facts, aims, targets.selector)
+    error = error or _stopped(options, targets.hosts, survey.facts, aims, targets.selector)
     told |= {"exit": int(error.code) if error else 0, "message": str(error.message) if error else ""}
     return {"event": "plan", "plan_id": identity(told), **told}
 
@@ -113,12 +113,15 @@ def options_of(made: Forecast) -> Options:
     return Options(made["verb"], **known)
 
 
-def _stopped(options: Options, facts: Mapping[str, Facts], aims: Mapping[str, str | None], selector: str) -> GaplessError | None:
+def _stopped(options: Options, hosts: Iterable[Host], facts: Mapping[str, Facts], aims: Mapping[str, str | None],
+             selector: str) -> GaplessError | None:
     """Give what would end the command before it has done anything, beside locks and unfit hosts."""
     if "migrate" not in phases(options) and "build" not in phases(options):
         return None
     try:
         choice.refuse_unknown_migration(facts)
+        if "build" in phases(options):
+            choice.refuse_unlike(hosts, facts, options)
         release = next(iter(aims.values()), None)
         known = plan.migrated(facts, release) if release else ""
         if options.verb == "migrate" and known != "done" and not options.again:
@@ -128,12 +131,20 @@ def _stopped(options: Options, facts: Mapping[str, Facts], aims: Mapping[str, st
     return None
 
 
-def _build(targets: Targets) -> list[dict[str, Any]]:
-    """Say which commands build the release where; groups and hosts may have their own."""
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for host in targets.hosts:
-        alike.setdefault(host.app.build, []).append(host.name)
-    return [{"commands": list(commands), "hosts": names} for commands, names in alike.items()]
+def _build(targets: Targets, options: Options) -> list[dict[str, Any]]:
+    """
+    Say which commands build the release where, for groups and hosts may have their own; and to which hosts it is sent then.
+
+    An artifact that was given is built nowhere: it is sent to all, or `fetches` says that they fetch it.
+    """
+    if options.sha256:
+        artifact = {"artifact": options.artifact, "sha256": options.sha256, "fetches": options.fetches}
+        return [{"commands": [], "hosts": [], "sent": [host.name for host in targets.hosts], **artifact}]
+    alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for builder, others in choice.builders(targets.hosts).items():
+        commands = next(host.app.build for host in targets.hosts if host.name == builder)
+        alike.setdefault((commands, tuple(host.name for host in others)), []).append(builder)
+    return [{"commands": list(commands), "hosts": names, "sent": list(sent)} for (commands, sent), names in alike.items()]
 
 
 # ---------------------------------------------------------------------- one host

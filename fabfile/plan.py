@@ -34,6 +34,13 @@ class Options:
     resolved: str = ""
     process: str = ""    # of `scale`: which one,
     instances: str = ""  # and how many workers it is to have, a number or "max"
+    artifact: str = ""   # what is deployed instead of a build: its name, without what may be secret in it,
+    sha256: str = ""     # and what it must be
+
+    @property
+    def fetches(self) -> bool:
+        """Say whether the hosts fetch the artifact by themselves."""
+        return "://" in self.artifact
 
     @property
     def scales(self) -> bool:
@@ -228,10 +235,10 @@ def _foreign(host: Host, facts: Facts, options: Options) -> list[str]:
     ]
 
 
-def next_release(facts: Iterable[Facts], commit: str) -> str:
-    """Number the new release one above the highest on any host: hosts' clocks order nothing."""
+def next_release(facts: Iterable[Facts], origin: str) -> str:
+    """Number the new release one above the highest on any host: hosts' clocks order nothing. It is of a commit or a sha256."""
     highest = max((number(release["id"]) for each in facts for release in each["releases"]), default=0)
-    return f"{highest + 1:04d}-{commit[:7]}"
+    return f"{highest + 1:04d}-{origin[:7]}"
 
 
 def number(release: str) -> int:
@@ -272,10 +279,15 @@ def unknown_migrations(facts: Mapping[str, Facts]) -> dict[str, dict[str, str]]:
     return {name: each for name, each in found.items() if each}
 
 
-def marker(app: App, update_ms: tuple[int, int], release: str, commit: str, ref: str) -> str:
-    """Write the complete marker, which is also the gate's settings (docs/on-the-host.md); `update_ms` is deadline and kill."""
+def marker(app: App, update_ms: tuple[int, int], release: str, commit: str, ref: str, artifact: str = "") -> str:
+    """
+    Write the complete marker, which is also the gate's settings (docs/on-the-host.md); `update_ms` is deadline and kill.
+
+    `artifact` is the sha256 of what it was unpacked from, if it was.
+    """
     deadline, kill = update_ms
     return json.dumps({
+        **({"artifact": artifact} if artifact else {}),
         "schema": 1, "release": release, "commit": commit, "ref": ref, "app": app.name, "header": app.header,
         "processes": {process.name: _settings(process, deadline, kill) for process in app.processes},
     })

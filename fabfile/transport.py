@@ -21,7 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,8 @@ KNOWN_HOSTS = {           # ssh config's options, and what they are where they a
     "userknownhostsfile": "~/.ssh/known_hosts ~/.ssh/known_hosts2",
     "globalknownhostsfile": "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2",
 }
+PACKET = 32_768           # bytes sent at once: what sshd takes in one packet
+STALLED = 60.0            # seconds in which a host must take or give some bytes of a stream
 PASSING = ("entries", "output", "sample")  # events that are heard and not kept: there may be no end of them
 EVENT_LIMIT = 8_388_608   # of a line that is meant for us: a host with many workers has much to tell
 
@@ -92,6 +94,53 @@ class Outcome:
     def last(self, *names: str) -> dict[str, Any] | None:
         """Return the last event with one of these names."""
         return next((event for event in reversed(self.events) if event.get("event") in names), None)
+
+
+class Broken(Exception):
+    """Tell why a stream of bytes ended before its time."""
+
+
+class Pipe:
+    """Carry bytes to or from one command on a host; the channel's window is all that is under way, so each side waits for the other."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self.channel = channel
+        channel.settimeout(STALLED)
+
+    def send(self, chunk: bytes) -> None:
+        """Send some bytes; block while the host has not taken those before."""
+        with self._whole():
+            self.channel.sendall(chunk)
+
+    def read(self) -> Iterator[bytes]:
+        """Yield what the command prints, piece by piece."""
+        with self._whole():
+            while chunk := self.channel.recv(PACKET):
+                yield chunk
+        self.end()
+
+    def end(self) -> None:
+        """Tell the command that nothing more comes, and wait until it has ended well."""
+        with self._whole():
+            self.channel.shutdown_write()
+            self.channel.status_event.wait(STALLED)
+            if self.channel.exit_status < 0:
+                raise EOFError("no exit code came")
+        if self.channel.exit_status:
+            raise Broken(self._said() or f"exit code {self.channel.exit_status}")
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Raise Broken with the command's own words, or else the connection's, where something goes wrong."""
+        try:
+            yield
+        except (paramiko.SSHException, OSError, EOFError) as err:
+            silent = f"nothing moved for {STALLED:.0f} s" if isinstance(err, TimeoutError) else ""
+            raise Broken(self._said() or silent or f"connection lost: {err or type(err).__name__}") from None
+
+    def _said(self) -> str:
+        """Give the command's own words."""
+        return self.channel.recv_stderr(PACKET).decode(errors="replace").strip() if self.channel.recv_stderr_ready() else ""
 
 
 class Line:
@@ -161,6 +210,18 @@ class Line:
             elif running is not None and running.send_ready():
                 with suppress(OSError):
                     running.sendall(HEARTBEAT)
+
+    @contextmanager
+    def pipe(self, order: Shell) -> Iterator[Pipe]:
+        """Run one command whose stdin and stdout are bytes, beside whatever else runs on this connection; raise Broken."""
+        with self._channels, ExitStack() as opened:
+            try:
+                assert self.connection is not None
+                channel = opened.enter_context(closing(self.connection.transport.open_session(timeout=self.timeout)))
+                channel.exec_command(order)
+            except (paramiko.SSHException, OSError, EOFError) as err:
+                raise Broken(f"connection lost: {err or type(err).__name__}") from None
+            yield Pipe(channel)
 
     def _start(self, text: Shell) -> paramiko.Channel:
         """Send a script to a shell that waits for one, else to a new one."""

@@ -290,3 +290,52 @@ def test_what_was_migrated_or_serves_brings_no_news_to_the_database():
 def test_the_env_file_of_the_next_workers_is_found(file, built, expected):
     app = replace(APP, shared_dirs=("config",))
     assert ahead.env_file(app, Process("shop", "x.js", env_file=file), "0002-x", built) == expected
+
+
+# ---------------------------------------------------------------------- built once, or elsewhere
+
+ONCE = replace(APP, build_on="first")
+HEX = "3f2a1b9" + "0" * 57
+
+
+def built(made: dict[str, Any]) -> list[str]:
+    lines = told(made).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("  build "))
+    return [line[11:] for line in lines[first:first + 1 + next((n for n, line in enumerate(lines[first + 1:]) if line[2] != " "), 0)]]
+
+
+def kinds(chosen: Targets, **other: str) -> dict[str, Any]:
+    return {host.name: facts(machine=other.get(host.name, "linux x64 glibc node 22")) for host in chosen.hosts}
+
+
+def test_a_plan_says_who_builds_and_who_is_sent_what():
+    chosen = targets(group(app=ONCE), group("job", 2, None, app=replace(ONCE, build=("make",))), group("old", 1, None, app=replace(APP, build=("x",))))
+    assert built(made(chosen, facts=kinds(chosen))) == [
+        "npm ci; npm run build on web1, once", "packed there, and sent to web2, web3, where its sha256 is checked",
+        "make on job1, once", "packed there, and sent to job2, where its sha256 is checked", "x on old1, at once",
+    ]
+
+
+def test_hosts_of_another_kind_stop_a_plan_that_builds_once():
+    chosen = targets(group(app=ONCE))
+    plan = made(chosen, facts=kinds(chosen, web3="linux arm64 glibc node 22"))
+    assert (plan["exit"], following(plan)) == (4, "")
+    assert "web3: linux arm64 glibc node 22, and web1, which builds: linux x64 glibc node 22" in plan["message"]
+    assert made(chosen, Options("rollback"), "", facts=kinds(chosen, web3="another"))["exit"] == 0
+    assert made(chosen, replace(DEPLOY, artifact="a.tgz", sha256=HEX), facts=kinds(chosen, web3="another"))["exit"] == 0
+
+
+@pytest.mark.parametrize("name, way", [("shop.tgz", "sent from here to"), ("https://s3.example/shop.tgz", "fetched by")])
+def test_a_plan_of_an_artifact_says_how_it_comes_and_what_it_must_be(name, way):
+    plan = made(options=Options("deploy", artifact=name, sha256=HEX), commit="", code=Code())
+    assert {each["release"] for each in plan["hosts"].values()} == {"0003-3f2a1b9"}
+    assert built(plan) == [f"nothing: {name} is {way} all 4 hosts", f"where its sha256 is checked: {HEX}"]
+    assert "artifact 3f2a1b9; --ref did not say of which commit" in told(plan)
+    assert following(plan).endswith(f"--plan-id {plan['plan_id']} --artifact {name}")
+    assert options_of(json.loads(json.dumps(plan))).sha256 == HEX
+
+
+def test_another_artifact_is_another_plan():
+    one, other = (made(options=Options("deploy", ref="v3", artifact="a.tgz", sha256=digit * 64)) for digit in "ab")
+    assert one["plan_id"] != other["plan_id"]
+    assert differences(one, other) == ["it is another command"]

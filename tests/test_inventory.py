@@ -95,6 +95,20 @@ def test_the_short_form_is_one_process_called_like_the_app() -> None:
     assert inventory.composed[0].leaves == ("web", "worker")
 
 
+@pytest.mark.parametrize("build, expected", [
+    ("[a, b]", (("a", "b"), "each")), ("{run: [a, b]}", (("a", "b"), "each")), ("{run: [a], on: first}", (("a",), "first")), ("[]", ((), "each")),
+])
+def test_a_build_is_a_list_or_says_where_too(build: str, expected: tuple[tuple[str, ...], str]) -> None:
+    found = parse(app(f"build: {build}").encode(), EXAMPLE).groups[0].hosts[0].app
+    assert (found.build, found.build_on) == expected
+
+
+def test_a_group_replaces_the_whole_build() -> None:
+    text = app("build: {run: [a], on: first}") + "  other: {hosts: [o1], app: {build: [b]}}\n"
+    web, other = (group.hosts[0].app for group in parse(text.encode(), EXAMPLE).groups)
+    assert ((web.build, web.build_on), (other.build, other.build_on)) == ((("a",), "first"), (("b",), "each"))
+
+
 def test_the_defaults_written_in_the_example_are_the_real_ones() -> None:
     assert load(EXAMPLE).groups[0].update == Update()
 
@@ -295,6 +309,9 @@ WRONG = [
     (app("health: health"), '6:11: health: "health" is not a health path; it begins with /'),
     (app("health: {timeout: 0s}"), '6:21: health: timeout: "0s" is no time at all'),
     (app('build: [npm ci, " "]'), "6:19: build: is empty"),
+    (app("build: {run: npm ci}"), "6:16: build: run: wants a list, not a value; put it in [ ]"),
+    (app("build: {on: first}"), '6:10: build: the key "run" is missing'),
+    (app("build: {run: [npm ci], on: frist}"), '6:30: build: on: "frist" is not one of each, first; did you mean "first"?'),
     (app("env: {1A: x}"), '6:9: env: "1A": "1A" is not a name for a variable'),
     (app("env: {A: }"), '6:11: env: "A": has no value'),
     (app("env: {PORT: 1}"), '6:9: env: "PORT": "PORT" is set by Gapless; say port: instead'),

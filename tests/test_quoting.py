@@ -101,7 +101,8 @@ RUNS = {
 }
 WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "open_sftp", "sudo", "local", "system", "popen",
          "execv", "execve", "execvp", "execvpe", "execl", "execle", "execlp", "execlpe", "posix_spawn", "posix_spawnp", "spawnv", "spawnvp"}
-WIRE = (".exec_command('exec sh -s')", ".sendall(text.encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)")
+WIRE = (".exec_command('exec sh -s')", ".sendall(text.encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)",
+        ".exec_command(order)", ".sendall(chunk)")  # a stream's one command, and its bytes
 BECOMES = ("look/ssh.py", "os.execvp('ssh', ['ssh', *words])")
 ROOM = {file.stem for file in (ROOMS / "commands").glob("*.py")}
 
@@ -392,5 +393,5 @@ def test_a_step_asks_for_shell_text():
 
 def test_a_line_asks_for_shell_text():
     line = next(node for node in trees()["transport.py"].body if isinstance(node, ast.ClassDef) and node.name == "Line")
-    run = next(node for node in line.body if isinstance(node, ast.FunctionDef) and node.name == "run")
-    assert ast.unparse(run.args.args[1].annotation) == "Shell"
+    given = {node.name: node.args.args[1] for node in line.body if isinstance(node, ast.FunctionDef) and node.name in ("run", "pipe")}
+    assert {name: (each.arg, ast.unparse(each.annotation)) for name, each in given.items()} == {"run": ("text", "Shell"), "pipe": ("order", "Shell")}

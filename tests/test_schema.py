@@ -163,15 +163,15 @@ groups:
     health: none
     instances: max
     max_parallel: 2
-  api: {{hosts: [api1], balancer: {BALANCER}, health: /up, app: {{name: other, processes: {{a: {{script: a.js, port: none}}}}}}}}
+  api: {{hosts: [api1], balancer: {BALANCER}, health: /up, app: {{name: other, build: {{run: [npm ci], on: first}}, processes: {{a: {{script: a.js, port: none}}}}}}}}
   prod: {{groups: [web, api], protected: false}}
 """,
     "groups:\n  web: {hosts: [web1], app: {name: a, repo: /srv/a.git, root: ~/a, script: a.js}}\n",
     APP.replace("  script: dist/main.js\n", "  port: 80\n") + "groups: {a: {hosts: [a1], app: {script: x.js}}, b: {hosts: [b1], app: {processes: {p: {script: p.js}}}}}\n",
     PROCESSES.replace("run: [api]", "app: {ref: next}").replace("run: [worker]", "app: {script: other.js, port: 1}"),
 ]
-KEYS = sorted({*keys.TOP, *keys.APP, *keys.UPDATE, *keys.BALANCER, *keys.HOST, *keys.LEAF, *keys.SHARED, *keys.HOOK, *keys.NOTICE, *keys.METRICS,
-               "path", "timeout", "scrpt"})
+KEYS = sorted({*keys.TOP, *keys.APP, *keys.UPDATE, *keys.BALANCER, *keys.HOST, *keys.LEAF, *keys.SHARED, *keys.BUILD, *keys.HOOK, *keys.NOTICE,
+               *keys.METRICS, "path", "timeout", "scrpt"})
 SCALARS = [
     *map(Plain, ("none", "max", "web", "web1", "1", "0", "-1", "5", "99999", "1.5", "-0.5", "true", "false", "10s", "5", "0s", "25h", "25%", "0%", "fork",
                  "haproxy", "/health", "before claim", "after build", "wave", "remote", "webhook", "github", "env:X", "/srv/x", "~/x", "./x", "../x", "x.js", "shop", "api", "all", "1.1.1.1", "1.1.1.256", "a.lock", "-x", "npm", "a b")),
@@ -238,7 +238,7 @@ DOCUMENTS = [yaml.load(text, Raw) for text in GOOD]
 
 def test_every_key_is_in_a_good_file() -> None:
     seen = {at for document in DOCUMENTS for _, at in places(document)}
-    assert {*keys.TOP, *keys.APP, *keys.UPDATE, *keys.BALANCER, *keys.HOST, *keys.LEAF, *keys.COMPOSED, *keys.SHARED, *keys.HOOK,
+    assert {*keys.TOP, *keys.APP, *keys.UPDATE, *keys.BALANCER, *keys.HOST, *keys.LEAF, *keys.COMPOSED, *keys.SHARED, *keys.BUILD, *keys.HOOK,
             *keys.NOTICE, *keys.METRICS, "path", "timeout"} <= seen
 
 

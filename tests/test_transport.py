@@ -25,7 +25,7 @@ from fabfile.commands.shell import Shell, Step, cmd, script
 from fabfile.errors import PreflightFailed, UsageError
 from fabfile.fleet import Fleet
 from fabfile.inventory.values import Ssh
-from fabfile.transport import Gateways, Line, Outcome, Unreachable, origins
+from fabfile.transport import Broken, Gateways, Line, Outcome, Unreachable, origins
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = pytest.mark.skipif(not SSHD, reason="sshd is not installed")
@@ -259,6 +259,93 @@ def test_much_output_costs_little_memory_and_time(ground, opened):
         assert len("".join(outcome.tail)) <= 65_536
         assert peak < 16_000_000  # Paramiko's own window is 2 MB
         assert time.monotonic() - begun < 20
+
+
+# ---------------------------------------------------------------------- streams of bytes
+
+
+def fleet_of(**hosts: Ssh) -> Fleet:
+    fleet = Fleet(hosts, lambda *_: None)
+    fleet.open()
+    return fleet
+
+
+def test_bytes_go_from_one_host_to_others_whole_and_are_never_kept(ground, tmp_path):
+    fleet = fleet_of(a=ground.ssh(kind="noisy"), b=ground.ssh(kind="noisy"), c=ground.ssh())
+    (tmp_path / "from").write_bytes(os.urandom(1 << 20) * 24)
+    try:
+        tracemalloc.start()
+        chunks = fleet.draw("a", lambda mark: Shell(f"echo {mark}; exec cat {tmp_path}/from"))
+        # One of them takes its time: the others wait for it, and nothing piles up here.
+        orders = {"b": Shell(f"exec cat >{tmp_path}/b"), "c": Shell(f"sleep 2; exec cat >{tmp_path}/c")}
+        assert fleet.pour(chunks, orders) == {}
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    finally:
+        fleet.close()
+    assert (tmp_path / "from").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+    assert peak < 8_000_000  # Paramiko's own window is 2 MB
+
+
+def test_a_script_runs_beside_a_stream(ground, tmp_path):
+    fleet = fleet_of(a=ground.ssh())
+
+    def chunks() -> Iterator[bytes]:
+        yield b"x" * 100_000
+        assert ran(fleet.lines["a"], cmd("echo", "beside")).tail == ["beside"]
+        yield b"y"
+
+    try:
+        assert fleet.pour(chunks(), {"a": Shell(f"exec cat >{tmp_path}/a")}) == {}
+    finally:
+        fleet.close()
+    assert (tmp_path / "a").stat().st_size == 100_001
+
+
+def test_a_host_that_fails_drops_out_with_its_own_words_and_the_others_go_on(ground, tmp_path):
+    fleet = fleet_of(a=ground.ssh(), b=ground.ssh(), c=ground.ssh(), d=ground.ssh())
+    fleet.lines["d"].close()
+    orders = {
+        "a": Shell("head -c 5 >/dev/null; echo 'no space left' >&2; exit 1"), "b": Shell("cat >/dev/null; echo at the end >&2; exit 3"),
+        "c": Shell(f"exec cat >{tmp_path}/c"), "d": Shell("exec cat"),
+    }
+    try:
+        failed = fleet.pour((b"x" * 32768 for _ in range(200)), orders)
+    finally:
+        fleet.close()
+    assert failed.pop("d").startswith("connection lost")
+    assert failed == {"a": "no space left", "b": "at the end"}
+    assert (tmp_path / "c").stat().st_size == 200 * 32768
+
+
+@pytest.mark.parametrize("words, told", [("exit 3", "exit code 3"), ("echo gone >&2; exit 1", "gone"), ("kill -9 $$", "connection lost")])
+def test_a_source_that_breaks_off_is_no_end(ground, words, told):
+    fleet = fleet_of(a=ground.ssh())
+    try:
+        with pytest.raises(Broken, match=told):
+            list(fleet.draw("a", lambda mark: Shell(f"echo {mark}; head -c 100000 /dev/zero; {words}")))
+    finally:
+        fleet.close()
+
+
+def test_a_link_that_is_cut_ends_its_stream(ground, tmp_path):
+    relay = Relay(ground.sshd.port)
+    ssh = ground.ssh(relay.port, ground.known((relay.port, ground.sshd.key)))
+    fleet = fleet_of(a=ssh, b=ground.ssh())
+
+    def chunks() -> Iterator[bytes]:
+        for number in range(400):
+            if number == 100:
+                relay.cut()
+            yield b"x" * 32768
+
+    try:
+        failed = fleet.pour(chunks(), {"a": Shell("exec cat >/dev/null"), "b": Shell(f"exec cat >{tmp_path}/b")})
+    finally:
+        fleet.close()
+        relay.close()
+    assert list(failed) == ["a"]
+    assert (tmp_path / "b").stat().st_size == 400 * 32768
 
 
 def test_what_has_no_end_is_heard_and_not_kept(ground, opened):

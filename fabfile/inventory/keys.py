@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import words
-from .kinds import Bad, Kind, Spec, each, either, items, later, many, nodes, nodes_by_name, optional, record, scalar, table
+from .kinds import Bad, Kind, Spec, at_length, each, either, items, later, many, nodes, nodes_by_name, optional, record, scalar, table
 from .values import Health, Hook, Metrics, Notice, Process
 from .yamltext import Node, Scalar
 
@@ -51,12 +51,26 @@ SHARED: Spec = {
     "dirs": many(scalar(words.inner_path)).about("Directories in root/shared that are linked into every release."),
 }
 
+STEPS = each(scalar(words.plain_text))
+
+BUILD: Spec = {
+    "run": STEPS.about("Commands that make a release, run in it one after another."),
+    "on": scalar(words.one_of("each", "first")).about("Each host builds, or the first one does and the others are sent what it built."),
+}
+
+
+def _build(given: dict[str, Any]) -> dict[str, Any]:
+    return {"build": given["run"], "build_on": given.get("on", "each")}
+
+
 APP: Spec = {
     "name": scalar(words.process_name).about("The PM2 process name."),
     "repo": scalar(words.repo_url).about("The git repository that the hosts fetch from; ./path is relative to this file."),
     "ref": scalar(words.git_ref).about("Branch, tag or commit that is deployed without --ref."),
     "root": scalar(words.root_path).about("The app's directory on the hosts: releases/ shared/ current .gapless/."),
-    "build": each(scalar(words.plain_text)).about("Commands that make a release, run in it one after another."),
+    "build": at_length(STEPS.giving(lambda steps: {"build": steps}), record(BUILD, ["run"]).giving(_build)).about(
+        "Commands that make a release, run in it one after another; or these (run) and where (on)."
+    ),
     "migrate": optional(scalar(words.plain_text)).about("Run from the new release on one host, once per deploy."),
     "shared": record(SHARED).about("What lives in root/shared and is linked into every release."),
     "header": optional(scalar(words.header_name)).about("The response header that names the release; none for no header."),

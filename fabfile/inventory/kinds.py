@@ -76,6 +76,13 @@ def either(short: Kind[T], long: Kind[T]) -> Kind[T]:
     )
 
 
+def at_length(short: Kind[T], long: Kind[T]) -> Kind[T]:
+    """Take the usual form, or a mapping that says more than it can."""
+    return Kind(
+        lambda node: (long if isinstance(node, Mapping) else short).read(node), {"anyOf": [short.schema, long.schema]}
+    )
+
+
 def many(kind: Kind[T], empty: bool = True) -> Kind[tuple[T, ...]]:
     """Make the kind for a list; each item is checked, nothing may be in it twice."""
 

@@ -227,12 +227,12 @@ class Reader:
         processes = self._processes(node, values)
         if not processes or any(key not in values for key in keys.REQUIRED):
             return None
-        shared = values.pop("shared", {})
+        shared, build = values.pop("shared", {}), values.pop("build", {})
         kept = {key: value for key, value in values.items() if key not in keys.PROCESS and key != "processes"}
         if kept["repo"].startswith(("./", "../")):
             kept["repo"] = self._local(kept["repo"])
         files, dirs = shared.get("files", ()), shared.get("dirs", ())
-        return App(**kept, processes=processes, shared_files=files, shared_dirs=dirs)
+        return App(**kept, **build, processes=processes, shared_files=files, shared_dirs=dirs)
 
     def _processes(self, node: Mapping, values: dict[str, Any]) -> tuple[Process, ...]:
         """Read the processes; the short form is one process called like the app."""

@@ -37,6 +37,7 @@ class App:
     processes: tuple[Process, ...]
     ref: str = "main"
     build: tuple[str, ...] = ()
+    build_on: str = "each"                   # each | first: the others are sent what it built
     migrate: str | None = None
     shared_files: tuple[str, ...] = ()
     shared_dirs: tuple[str, ...] = ()

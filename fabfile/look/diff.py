@@ -70,9 +70,11 @@ def _ways(look: Look, facts: Mapping[str, Facts], ref: str, to: str) -> dict[str
     for name, its in facts.items():
         app, live = look.hosts[name].app, its["current"]["release"]
         by_id = {each["id"]: each["commit"] for each in its["releases"]}
+        if to and by_id.get(to) == "":
+            raise PreflightFailed(f"{to} is an artifact, of which commit nobody said; there is nothing to compare with on {name}")
         if to and not by_id.get(to):
             raise PreflightFailed(f"{name} has no complete release {to}. Next:  fab releases --hosts {look.targets.selector}")
-        found[name] = Way(live, by_id.get(live), by_id[to] if to else aims[app.repo, ref or app.ref])
+        found[name] = Way(live, by_id.get(live) or None, by_id[to] if to else aims[app.repo, ref or app.ref])
     return found
 
 

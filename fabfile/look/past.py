@@ -50,19 +50,26 @@ def counted(run: Run) -> str:
 def commits(run: Run) -> str:
     """Say from which commit to which a run led its hosts (a1b2c3d → e4f5a6b), or in how many ways; and which one it tried in vain."""
     was, now = run.get("was") or {}, run.get("now") or {}
-    ways = sorted({(_short(was.get(name)), _short(now.get(name))) for name in {*was, *now}})
+    tried = _origin(run)
+    ways = sorted({(_short(was.get(name), tried), _short(now.get(name), tried)) for name in {*was, *now}})
     if not ways:
-        return (run.get("commit") or "")[:7] or "-"
-    tried = (run.get("commit") or "")[:7]
+        return tried or "-"
     if tried and code(run) and tried not in {other for _, other in ways}:
         return f"{', '.join(sorted({other for _, other in ways}))}, not {tried}"
     told = [f"stays {one}" if one == other else f"{one} → {other}" for one, other in ways]
     return ", ".join(told) if len(told) <= 2 else f"{len(told)} different ways"
 
 
-def _short(release: str | None) -> str:
-    """Give the commit in a release's name."""
-    return release.split("-", 1)[-1] if release else "nothing"
+def _origin(run: Run) -> str:
+    """Say of what a run was to make a release: a commit, or an artifact of which nobody said the commit."""
+    artifact = f"artifact {run['sha256'][:7]}" if run.get("sha256") else ""
+    return (run.get("commit") or "")[:7] or artifact
+
+
+def _short(release: str | None, tried: str) -> str:
+    """Give the commit in a release's name, or the artifact if it is the one that the run tried."""
+    short = release.split("-", 1)[-1] if release else "nothing"
+    return tried if tried.endswith(f" {short}") else short
 
 
 def in_words(run: Run) -> str:

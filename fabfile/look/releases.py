@@ -46,6 +46,7 @@ def on_host(host: Host, facts: Facts) -> Iterator[dict[str, Any]]:
     for each in facts["releases"]:
         yield {
             "host": host.name, "id": each["id"], "commit": each["commit"], "ref": each["ref"], "built": each["built"],
+            "artifact": each.get("artifact"),
             "current": each["id"] == facts["current"]["release"], "workers": runs[each["id"]], "complete": each["complete"],
             "stable": each["stable"], "bad": each["bad"], "pruned": each["id"] in pruned,
         }
@@ -65,7 +66,7 @@ def together(found: list[dict[str, Any]]) -> list[list[Found]]:
     """Put releases together that are the same on several hosts, by number."""
     alike: dict[tuple[Any, ...], list[Found]] = {}
     for each in sorted(found, key=lambda each: number(each["id"])):
-        alike.setdefault((each["id"], each["ref"], each["commit"], state(each)), []).append(each)
+        alike.setdefault((each["id"], each["ref"], each["commit"], each["artifact"], state(each)), []).append(each)
     return list(alike.values())
 
 
@@ -74,4 +75,6 @@ def row(alike: list[Found], hosts: int) -> list[str]:
     first = alike[0]
     where = "all" if len(alike) == hosts else ", ".join(each["host"] for each in alike)
     built = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(each["built"] or 0 for each in alike) / 1000))
-    return [first["id"], (first["commit"] or "?")[:7], first["ref"] or "?", built, state(first), where]
+    artifact = f"artifact {first['artifact'][:7]}" if first["artifact"] else "?"
+    ref = first["ref"] or ("-" if first["artifact"] else "?")
+    return [first["id"], (first["commit"] or "")[:7] or artifact, ref, built, state(first), where]

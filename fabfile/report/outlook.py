@@ -32,7 +32,8 @@ def told_shortly(made: Forecast) -> str:
 
 def following(made: Forecast) -> str:
     """Say what to type next; nothing where the plan can't be applied as it is."""
-    return "" if made["exit"] else f"Next:  fab {made['verb']} --hosts {made['selector']} --plan-id {made['plan_id']}"
+    again = f" --artifact {made['options']['artifact']}" if "artifact" in made["options"] else ""
+    return "" if made["exit"] else f"Next:  fab {made['verb']} --hosts {made['selector']} --plan-id {made['plan_id']}{again}"
 
 
 def _paragraphs(parts: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
@@ -49,7 +50,8 @@ def _what(made: Forecast) -> list[str]:
     shown = [f"{release} on {_names(names, made)}" for release, names in releases.items()]
     news = next((way["what"] for way in made["commits"] if "what" in way), None)
     if not made["commit"]:
-        return shown
+        artifact = str(made["options"].get("sha256", ""))[:7]
+        return [*shown, *([f"artifact {artifact}; --ref did not say of which commit"] if artifact else [])]
     ref = "" if made["ref"] == made["commit"] else f" ({made['ref']})"
     return [*shown, f"{made['commit'][:7]}{ref}" + (f" \"{news['subject'][:SUBJECT]}\", {news['author']}, {news['day']}" if news else "")]
 
@@ -79,7 +81,20 @@ def _way(way: Mapping[str, Any], made: Forecast) -> list[str]:
 
 
 def _build(made: Forecast) -> list[str]:
-    return [f"{'; '.join(each['commands']) or 'nothing to run'} on {_names(each['hosts'], made)}, at once" for each in made["build"]]
+    return [line for each in made["build"] for line in (_shipped(each, made) if "artifact" in each else _built(each, made))]
+
+
+def _built(each: Mapping[str, Any], made: Forecast) -> list[str]:
+    commands = "; ".join(each["commands"]) or "nothing to run"
+    if not each["sent"]:
+        return [f"{commands} on {_names(each['hosts'], made)}, at once"]
+    sent = f"packed there, and sent to {_names(each['sent'], made)}, where its sha256 is checked"
+    return [f"{commands} on {_names(each['hosts'], made)}, once", sent]
+
+
+def _shipped(each: Mapping[str, Any], made: Forecast) -> list[str]:
+    way = "fetched by" if each["fetches"] else "sent from here to"
+    return [f"nothing: {each['artifact']} is {way} {_names(each['sent'], made)}", f"where its sha256 is checked: {each['sha256']}"]
 
 
 def _migrate(made: Forecast) -> list[str]:

@@ -53,6 +53,10 @@ def _end(data: Mapping[str, Any]) -> str:
     return f"{state} in step {data['step'] or 'start'}"
 
 
+def _size(bytes: int) -> str:
+    return f"{bytes / 1e6:.1f} MB" if bytes >= 100_000 else f"{bytes / 1e3:.1f} kB"
+
+
 def _drain(data: Mapping[str, Any]) -> str:
     if data["said"] == "alone":
         return "not drained: no other server is up, so the gate alone keeps its requests"
@@ -73,6 +77,8 @@ def _mend(data: Mapping[str, Any]) -> str:
 
 _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "end": _end,
+    "packed": lambda data: f"packed {_size(data['bytes'])}, artifact {data['sha256'][:7]}",
+    "shipped": lambda data: f"has {_size(data['bytes'])} from {data['source']}, in {data['seconds']:.1f} s",
     "drain": _drain,
     "restore": lambda data: "back in rotation" if data["ok"] else "NOT back in rotation",
     "mend": _mend,

@@ -73,7 +73,7 @@ def _slack(notice: Notice, ended: Ended) -> None:
 
 def _github(notice: Notice, ended: Ended) -> None:
     """Note a deployment and its end; what only builds, or goes back, deploys nothing that has a commit of its own."""
-    if (ended.summary["verb"], ended.summary["aim"]) not in (("deploy", "deploy"), ("resume", "deploy")):
+    if not ended.summary["commit"] or (ended.summary["verb"], ended.summary["aim"]) not in (("deploy", "deploy"), ("resume", "deploy")):
         return
     api = f"{os.environ.get('GITHUB_API_URL', GITHUB)}/repos/{notice.repo}/deployments"
     headers = {"Authorization": f"Bearer {_secret(notice.token, ended)}", "Accept": "application/vnd.github+json"}

@@ -65,14 +65,14 @@ class Left:
 
     def options(self, verb: str) -> Options:
         """Give the dead run's own flags, under the verb that takes it up."""
-        flags = ("ref", "to", "one_group_at_a_time", "allow_downtime", "process", "instances")
+        flags = ("ref", "to", "one_group_at_a_time", "allow_downtime", "process", "instances", "artifact", "sha256")
         known = {key: self.owner[key] for key in flags if key in self.owner}
         return Options(verb, aim=self.aim, max_parallel=tuple(self.owner.get("max_parallel", ())), **known)
 
     def same(self, options: Options, commit: str, hosts: Collection[str]) -> bool:
         """Say whether a command wants just what the dead run was about: the same work, the same code, the same hosts."""
-        mine = (options.verb, options.to, options.process, options.instances, commit, sorted(hosts))
-        its = [self.owner.get(key, "") for key in ("to", "process", "instances", "commit")]
+        mine = (options.verb, options.to, options.process, options.instances, options.sha256, commit, sorted(hosts))
+        its = [self.owner.get(key, "") for key in ("to", "process", "instances", "sha256", "commit")]
         return mine == (self.aim, *its, self.owner["hosts"])
 
     @property

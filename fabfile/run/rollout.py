@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .. import choice, ownership, plan
-from ..commands import journal, lock, node, pm2, releases
+from ..commands import journal, lock, pm2, releases
 from ..commands.shell import Step, softly
 from ..drift import drifted
 from ..errors import GaplessError, HookFailed, PreflightFailed, RunFailed, Unsettled, UsageError
@@ -24,6 +24,7 @@ from ..fleet import NOT_SENT, Emit, Fleet
 from ..inventory.values import Host, Targets
 from ..plan import Facts, Options
 from ..transport import Outcome
+from .building import Building, found_tools
 from .claim import Claim
 from .hooks import Hooks
 from .lease import Lease
@@ -58,6 +59,7 @@ class Rollout:
         self.held = Claim(targets, options, self.owner(), self.fleet)
         self.lease = Lease(run, targets.hosts, self.fleet)
         self.hooks = Hooks(run, targets, self.fleet, self.about)
+        self.building = Building(run, targets, options, commit, self.fleet, self.facts)
         self.waves = Waves(run, targets, options, self.fleet, self.facts, self.lease, self.hooks, self.begin, mark)
 
     # ------------------------------------------------------------------ claim
@@ -99,7 +101,8 @@ class Rollout:
 
     def about(self) -> dict[str, Any]:
         """Say to the user's hooks what this run is about."""
-        known = {key: value for key, value in self.owner().items() if key in ("run", "verb", "who", "from", "commit", "ref", "ci")}
+        told = ("run", "verb", "who", "from", "commit", "ref", "artifact", "sha256", "ci")
+        known = {key: value for key, value in self.owner().items() if key in told}
         return {**known, "selector": self.targets.selector, "release": self.release}
 
     @contextmanager
@@ -119,44 +122,18 @@ class Rollout:
     # ------------------------------------------------------------------ build
 
     def build(self, only: Collection[str] | None = None) -> None:
-        """Fetch, check out and build one release on every host, or on those named; no host is switched if one of them fails."""
+        """Make one release on every host, or on those named: build it, or bring it there; no host is switched if one of them fails."""
         choice.refuse_unknown_migration(self.facts)
+        choice.refuse_unlike(self.hosts.values(), self.facts, self.options)
         names = self.hosts if only is None else only
-        self.release = self.release or plan.next_release(self.facts.values(), self.commit)
+        self.release = self.release or plan.next_release(self.facts.values(), self.commit or self.options.sha256)
         if not names:
             return
         self.begin("build", self.release)
         with self.refusing("No host was switched."), self.hooks.around("build"):
-            self.build_on(names)
-
-    def build_on(self, names: Iterable[str]) -> None:
-        outcomes = self.fleet.each("build", {name: self.build_steps(self.hosts[name]) for name in names})
-        bad = {name: outcome for name, outcome in outcomes.items() if not outcome.ok}
-        if bad:
-            self.fleet.each("build", {name: [Step("discard", releases.discard(self.hosts[name].app.root, self.release))] for name in bad})
-            raise RunFailed(self.told("build", bad, "No host was switched: all serve what they served before."))
-
-    def build_steps(self, host: Host) -> list[Step]:
-        app, release, group = host.app, self.release, self.groups[host.name]
-        env_files = {process.env_file: None for process in app.processes if process.env_file}
-        ref = self.options.ref or app.ref
-        return [
-            Step("own", lock.enter(app.root, self.id, f"build {release}")),
-            self.tools(host),
-            *self.fleet.runtime(host.name, app.root),  # what hides secrets in a build's words is in it
-            Step("discard", releases.discard(app.root, release)),
-            Step("fetch", releases.fetch(app.root, app.repo, self.commit)),
-            Step("check out", releases.check_out(app.root, release, self.commit)),
-            Step("link shared", releases.link_shared(app.root, release, "file", app.shared_files)),
-            Step("link shared", releases.link_shared(app.root, release, "dir", app.shared_dirs)),
-            *(Step(command, node.build_step(app.root, release, self.id, command, env_files)) for command in app.build),
-            Step("look for the script", releases.scripts_are_there(app.root, release, [process.script for process in app.processes])),
-            Step("complete", releases.complete(app.root, release, plan.marker(app, plan.timing(group), release, self.commit, ref))),
-        ]
-
-    def tools(self, host: Host) -> Step:
-        """Use the tools where claim found them."""
-        return Step("tools", node.tools_again(self.facts[host.name]["path"], host.pm2_home, self.facts[host.name]["pm2"]))
+            bad = self.building.make(self.release, names)
+            if bad:
+                raise RunFailed(self.told("build", bad, "No host was switched: all serve what they served before."))
 
     # ------------------------------------------------------------------ migrate
 
@@ -181,7 +158,7 @@ class Rollout:
 
     def migrate_on(self, host: Host) -> None:
         work = {"release": self.release, "command": host.app.migrate, "env_file": host.app.processes[0].env_file}
-        before = [Step("own", lock.enter(host.app.root, self.id, f"migrate {self.release}")), self.tools(host)]
+        before = [Step("own", lock.enter(host.app.root, self.id, f"migrate {self.release}")), found_tools(host, self.facts[host.name])]
         outcome = self.fleet.detached("migrate", host.name, before, host.app.root, "migrate", self.id, work)
         end = outcome.last("done", "broken")
         if outcome.code == NOT_SENT:
@@ -271,7 +248,7 @@ class Rollout:
     def finish_steps(self, host: Host, record: Mapping[str, Any]) -> list[Step]:
         app, facts = host.app, self.facts[host.name]
         gone = plan.doomed(facts, app.keep_releases, [self.release])
-        look = [self.tools(host), Step("look again", softly(pm2.facts_again(app.root, app.processes)))]
+        look = [found_tools(host, self.facts[host.name]), Step("look again", softly(pm2.facts_again(app.root, app.processes)))]
         return [
             Step("own", lock.enter(app.root, self.id, "finish")),
             *(look if host.name in self.waves.reloaded else []),  # who was reloaded has our scripts

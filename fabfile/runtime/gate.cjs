@@ -337,7 +337,7 @@ function judge(answer) {
   }
   const stranger = namedReleases(answer).find((name) => !isThisRelease(name));
   if (stranger === undefined) return { ...answer, why: '' };
-  return { ...answer, foreign: true, why: `${route} named release ${JSON.stringify(stranger)}, want ${marker.release} or ${marker.commit}` };
+  return { ...answer, foreign: true, why: `${route} named release ${JSON.stringify(stranger)}, want ${[marker.release, marker.commit].filter(Boolean).join(' or ')}` };
 }
 
 /** Ask the servers that count, one after the other, until one is good. */

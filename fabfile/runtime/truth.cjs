@@ -168,12 +168,16 @@ function releases(root) {
         complete: settings !== null,
         commit: settings && settings.commit,
         ref: settings && settings.ref,
+        artifact: (settings && settings.artifact) || null,
         built: attempt(() => Math.round(fs.statSync(path.join(release, settings ? '.gapless.json' : '.')).mtimeMs)),
         bad: fs.existsSync(path.join(release, '.gapless-bad')),
         stable: fs.existsSync(path.join(release, '.gapless-stable')),
       };
     });
 }
+
+/** List the artifacts that are whole here, by their sha256. */
+const artifacts = (root) => attempt(() => fs.readdirSync(path.join(root, '.gapless', 'artifacts')), []).filter((name) => /^[0-9a-f]{64}$/.test(name));
 
 /** Say whether the process that a pid file names still lives; the pid may have been given to another one since. */
 function isAtWork(file) {
@@ -285,15 +289,28 @@ function taken(ports, god, processes) {
 /** List what PM2 would start after a reboot, with all that it knows of it: each holds an environment. */
 const saved = () => readJson(path.join(pm2Home(), 'dump.pm2')) || [];
 
+/** Say what compiled modules depend on: system, processor, C library, and node's major version. */
+function machine() {
+  const start = attempt(() => {
+    const handle = fs.openSync(process.execPath);
+    const bytes = Buffer.alloc(4096); // the name of its loader stands near the beginning
+    fs.readSync(handle, bytes);
+    fs.closeSync(handle);
+    return bytes.toString('latin1');
+  }, '');
+  const libc = start.includes('/ld-musl-') ? 'musl ' : process.platform === 'linux' ? 'glibc ' : '';
+  return `${process.platform} ${process.arch} ${libc}node ${process.versions.node.split('.')[0]}`;
+}
+
 /** Gather everything about one app root; `named` has name, port and health route (or null) of its PM2 processes. */
 async function facts(root, pm2Dir, named) {
   const ports = new Map(named.map(({ name, port }) => [name, port]));
   const routes = new Map(named.map(({ name, route }) => [name, route]));
   const god = daemon();
   const answer = {
-    node: process.versions.node, path: process.env.PATH, pm2: pm2Dir, version: pm2Version(pm2Dir),
+    node: process.versions.node, machine: machine(), path: process.env.PATH, pm2: pm2Dir, version: pm2Version(pm2Dir),
     cpus: os.availableParallelism(), root, runtime: runtime(root), daemon: god,
-    current: current(root), releases: releases(root), processes: [], strays: [], foreign: [], trouble: null,
+    current: current(root), releases: releases(root), artifacts: artifacts(root), processes: [], strays: [], foreign: [], trouble: null,
     migrations: migrations(root), driving: driving(root), taken: [], saved: saved().map((env) => env.name),
     pinned: Object.keys((readJson(path.join(runDir(root), 'reload.json')) || {}).env_files || {}),
   };

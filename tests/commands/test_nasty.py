@@ -67,7 +67,7 @@ def argument(data: st.DataObject, kind: str, name: str, root: str) -> object:
 def tools(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Stand in for what would be slow or reach out: no node, no PM2, no HAProxy is needed to see whether a word became a command."""
     place = tmp_path_factory.mktemp("tools")
-    for name in ("node", "pm2", "npm", "socat", "perl", "python3"):
+    for name in ("node", "pm2", "npm", "socat", "perl", "python3", "curl"):
         (place / name).write_text(SHAM)
         (place / name).chmod(0o755)
     (place / "lib").mkdir()
@@ -116,7 +116,7 @@ def run(shell: str, text: str, place: Path, tools: str) -> str:
 
 def test_every_room_is_asked() -> None:
     assert {make.__module__.rsplit(".", 1)[1] for make in makers()} == {
-        "ask", "balancer", "byhand", "doctor", "envfile", "hooks", "journal", "lock", "node", "outlook", "pm2", "releases",
+        "artifact", "ask", "balancer", "byhand", "doctor", "envfile", "hooks", "journal", "lock", "node", "outlook", "pm2", "releases",
     }
 
 

@@ -39,6 +39,9 @@ def test_a_run_on_several_hosts_is_one_line_and_ended_as_its_worst_host_says():
     ({"verb": "rolling", "commit": "", "now": {"a": "0001-aaaaaaa", "b": "0001-aaaaaaa"}}, "stays aaaaaaa"),
     ({"was": {"a": None, "b": "0001-aaaaaaa"}}, "aaaaaaa → bbbbbbb, nothing → bbbbbbb"),
     ({"was": None, "now": None}, "bbbbbbb"),
+    ({"commit": "", "sha256": "bbbbbbb" + "0" * 57}, "aaaaaaa → artifact bbbbbbb"),
+    ({"commit": "", "sha256": "ccccccc" + "0" * 57, "now": {"a": "0001-aaaaaaa", "b": "0001-aaaaaaa"}, "outcome": "1"}, "aaaaaaa, not artifact ccccccc"),
+    ({"sha256": "ccccccc" + "0" * 57}, "aaaaaaa → bbbbbbb"),
     ({"now": {"a": "?", "b": "0002-bbbbbbb"}, "outcome": "5"}, "aaaaaaa → ?, aaaaaaa → bbbbbbb"),
 ])
 def test_commits_are_told_from_where_to_where(changes: dict[str, Any], told: str):
