@@ -40,7 +40,7 @@ class Runner:
 
     def begin(self, name: str) -> subprocess.Popen[str]:
         step = next(step for step in ACTION["runs"]["steps"] if step.get("name") == name)
-        env = {key: re.sub(r"\$\{\{ inputs\.([a-z-]+) }}", lambda found: self.inputs[found[1]], text) for key, text in step.get("env", {}).items()}
+        env = {key: re.sub(r"\$\{\{ inputs\.([a-z0-9-]+) }}", lambda found: self.inputs[found[1]], text) for key, text in step.get("env", {}).items()}
         script = self.temp / "step.sh"
         script.write_text(step["run"])
         command = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(script)]
@@ -102,6 +102,7 @@ def test_a_host_that_cant_be_reached_ends_the_step_with_its_own_code(desk, tmp_p
     ({"verb": "deploy; touch x"}, "is none"), ({"verb": "--list"}, "is none"), ({"verb": "$(touch x)"}, "is none"),
     ({"hosts": "$(touch x)"}, "no group or host"), ({"hosts": "--yes"}, "needed value"), ({"ref": "`touch x`"}, "has no branch or tag"),
     ({"wait": "x; touch x"}, "--wait"), ({"format": "html"}, "--format html"),
+    ({"artifact": "$(touch x);y.tgz"}, "can't be read"), ({"artifact": "hosts.yaml", "sha256": "`touch x`"}, "no sha256"),
 ])
 def test_what_is_put_in_is_never_run(desk, tmp_path_factory, inputs, told):  # noqa: F811
     runner = Runner(tmp_path_factory.mktemp("runner"), desk.place, desk.env, **{"hosts": "web", **inputs})
