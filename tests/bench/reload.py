@@ -18,6 +18,7 @@ import shutil
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -186,6 +187,7 @@ def row(case: Case, name: str, taken: list[Taken]) -> str:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # `timeout` sends it; the daemon has to go all the same
     parser = argparse.ArgumentParser(prog="python -m tests.bench.reload", description=__doc__)
     parser.add_argument("--against", type=Path, help="another runtime directory, timed in turn with ours")
     parser.add_argument("--times", type=int, default=5)
