@@ -153,8 +153,10 @@ def a_pm2(modules: Path) -> Iterator[Pm2]:
     try:
         yield daemon
     finally:
-        daemon.end()
-        shutil.rmtree(home)
+        try:
+            daemon.end()
+        finally:
+            shutil.rmtree(home)
 
 
 def pairs(case: Case, runtimes: list[Path], times: int) -> list[list[Taken]]:
