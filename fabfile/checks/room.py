@@ -52,14 +52,14 @@ def _full(known: Known, each: Mapping[str, Any], left: str) -> Verdict:
         "pm2": ("PM2's home", "PM2 can't save its list or write a log: after a reboot it starts what ran before."),
         "tmp": ("temporary files", "npm, git and builds write there, and fail."),
     }[each["what"]]
-    logs = f"PM2's logs can go: {_flush(known)}   what else is large: " if each["what"] == "pm2" else ""
+    logs = f"the logs of PM2 can go: {_flush(known)}   what else is large: " if each["what"] == "pm2" else ""
     return bad(f"{left} at {each['path']} ({what})", means, f"{logs}{_large(known, each['path'])}")
 
 
 def _spare(known: Known, room: Mapping[str, Any]) -> str:
     """Spell out how to remove what is made anew when it is needed, and what only a person may miss: PM2's logs."""
     deps = doctor.word(f"{room['root']}/.gapless/deps")
-    return f"what can go at once: {known.there(f'rm -rf {deps} ~/.npm/_cacache')}   PM2's logs: {_flush(known)}"
+    return f"what can go at once: {known.there(f'rm -rf {deps} ~/.npm/_cacache')}   the logs of PM2: {_flush(known)}"
 
 
 def _flush(known: Known) -> str:

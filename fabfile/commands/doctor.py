@@ -101,7 +101,7 @@ look_at_balancer() { # socket backend
     client=
     for client in socat perl python3 ''; do [ -z "$client" ] || ! command -v "$client" >/dev/null || break; done
     may="\"there\":$(truly [ -S "$1" ]),\"writable\":$(truly [ -w "$1" ])"
-    has="\"mode\":\"$(stat -c %a "$1" 2>/dev/null)\",\"group\":\"$(stat -c %G "$1" 2>/dev/null)\""
+    has="\"mode\":\"$(stat -c %a "$1" 2>/dev/null || true)\",\"group\":\"$(stat -c %G "$1" 2>/dev/null || true)\""
     say "{\"event\":\"socket\",\"path\":$(json_text "$1"),$may,$has,\"client\":\"$client\",\"user\":$(json_text "$(id -un)")}"
     [ -S "$1" ] || return 0
     rc=0
