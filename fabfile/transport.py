@@ -217,6 +217,7 @@ class Line:
         with self._channels, ExitStack() as opened:
             try:
                 assert self.connection is not None
+                self._dismiss()
                 channel = opened.enter_context(closing(self.connection.transport.open_session(timeout=self.timeout)))
                 channel.exec_command(order)
             except (paramiko.SSHException, OSError, EOFError) as err:
@@ -237,6 +238,14 @@ class Line:
 
     def _pop(self) -> paramiko.Channel | None:
         return self._waiting.pop() if self._waiting else None
+
+    def _dismiss(self) -> None:
+        """End the shells that wait: sshd may allow one session (MaxSessions 1), and frees it when its shell has ended."""
+        with self._opening:
+            for channel in iter(self._pop, None):
+                channel.shutdown_write()
+                channel.status_event.wait(self.timeout)
+                channel.close()
 
     def _shell(self) -> paramiko.Channel:
         assert self.connection is not None

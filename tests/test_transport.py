@@ -61,14 +61,14 @@ def fingerprint(file: Path) -> str:
 class Sshd:
     """A real sshd on loopback, with a key for each kind of login shell."""
 
-    def __init__(self, place: Path, keys: Path) -> None:
+    def __init__(self, place: Path, keys: Path, more: str = "") -> None:
         place.mkdir()
         self.place = place
         self.key = keygen(place / "host_key")
         self.ecdsa = keygen(place / "ecdsa_key", "ecdsa")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        (place / "sshd_config").write_text(CONFIG.format(port=self.port, place=place))
+        (place / "sshd_config").write_text(CONFIG.format(port=self.port, place=place) + more)
         (place / "authorized_keys").write_text("".join(f"{line}\n" for line in authorized(keys)))
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
@@ -442,6 +442,19 @@ def test_a_shell_that_died_while_it_waited_is_replaced(ground, opened, sign):
     wait(lambda: not Path(f"/proc/{first}").exists())
     time.sleep(0.3)  # until the news is here
     assert shell_of(line) != first
+
+
+def test_bytes_get_through_where_one_session_is_all_that_is_allowed(ground, opened, tmp_path):
+    narrow = Sshd(tmp_path / "narrow", ground.keys, "MaxSessions 1\n")
+    try:
+        line = opened(ground.ssh(narrow.port, ground.known((narrow.port, narrow.key))))
+        assert ran(line, cmd("true")).code == 0
+        with line.pipe(Shell(f"cat >{cmd(tmp_path / 'sent')}")) as pipe:
+            pipe.send(b"bytes")
+            pipe.end()
+        assert ((tmp_path / "sent").read_bytes(), ran(line, cmd("true")).code) == (b"bytes", 0)
+    finally:
+        narrow.close()
 
 
 def test_who_waits_costs_no_processor(ground, opened):
