@@ -25,7 +25,7 @@ test: venv  ## Run every test, those on the real fleet too.
 explore: venv  ## Run the property tests with new random examples (about 2 minutes).
 	EXAMPLES=random $(BIN)/python -m pytest -m hypothesis -n 2
 
-operate: venv  ## Look at the real fleet, and touch it by hand, in every way there is (about 12 minutes).
+operate: venv  ## Look at the real fleet, and touch it by hand, in every way there is (about 20 minutes).
 	$(BIN)/python -m pytest tests/lab -m operate
 
 faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 50 minutes).
