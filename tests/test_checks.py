@@ -89,7 +89,7 @@ def test_an_app_in_another_pm2_is_no_dead_app_and_no_stray():
         facts["daemon"].update(pid=None)
         facts["strays"].append({"pid": 77, "release": RELEASE})
         facts["processes"].clear()
-        more["gods"][0].update(home="/root/.pm2", user="root")
+        more["gods"][0].update(home="/opt/.pm2", user="root")
     told = {name: HOST_CHECKS[name](known(change)) for name in ("owner", "daemon", "workers")}
     assert {name: worst(found) for name, found in told.items()} == {"owner": "bad", "daemon": "unknown", "workers": "ok"}
 
@@ -198,7 +198,7 @@ FAULTS: list[tuple[str, str, Change, str, str]] = [
     ("daemon", "bad", lambda e, f, m: m["god"].update(gone=True, binary="/opt/old/node (deleted)"), "/opt/old/node, which is gone", "/usr/bin/pm2 update"),
     ("daemon", "bad", lambda e, f, m: m["god"]["report"].update(node="16.0.0"), "runs on node 16.0.0", "/usr/bin/pm2 update"),
     ("daemon", "warn", lambda e, f, m: f["daemon"].update(version="5.4.3"), "daemon is 5.4.3, its command 7.0.4", "/usr/bin/pm2 update"),
-    ("owner", "bad", lambda e, f, m: m["gods"].append({"pid": 5, "user": "root", "home": "/var/root/.pm2", "version": "7", "runs": 1}), "the PM2 of root (/var/root/.pm2", "{host: web1, user: root}"),
+    ("owner", "bad", lambda e, f, m: m["gods"].append({"pid": 5, "user": "root", "home": "/opt/.pm2", "version": "7", "runs": 1}), "the PM2 of root (/opt/.pm2", "{host: web1, user: root}"),
     ("owner", "bad", lambda e, f, m: m["gods"].append({"pid": 5, "user": "deploy", "home": "/home/deploy/.pm2", "version": "7", "runs": 1}), "pid 5 has the app, pid 9 is the one", "ssh web1 'kill -9 5' && fab reload --hosts web1 --allow-downtime && fab restore"),
     ("owner", "bad", lambda e, f, m: m["gods"].append({"pid": 5, "user": "deploy", "home": "/opt/pm2", "version": "7", "runs": 1}), "/opt/pm2", "{host: web1, pm2_home: /opt/pm2}"),
     ("mode", "bad", of_worker(mode="fork"), "hosts.yaml wants cluster", "fab deploy --hosts web1 --allow-downtime"),
@@ -231,7 +231,7 @@ FAULTS: list[tuple[str, str, Change, str, str]] = [
     ("saved list", "warn", lambda e, f, m: m["dump"]["is"].update(mode="644"), "mode 0644", "chmod 600 /home/deploy/.pm2/dump.pm2"),
     ("startup", "warn", lambda e, f, m: e.pop("unit"), "no unit of systemd starts PM2", "startup systemd -u deploy"),
     ("startup", "warn", lambda e, f, m: e["unit"].update(enabled=False), "not enabled", "sudo systemctl enable pm2-deploy.service"),
-    ("startup", "warn", lambda e, f, m: e["unit"].update(home="/var/root/.pm2"), "starts the PM2 of /var/root/.pm2", "startup systemd -u deploy"),
+    ("startup", "warn", lambda e, f, m: e["unit"].update(home="/opt/.pm2"), "starts the PM2 of /opt/.pm2", "startup systemd -u deploy"),
 ]
 
 
