@@ -472,25 +472,26 @@ def test_a_cp_that_fails_half_way_leaves_no_tree_inside_the_tree(plain):
     assert (plain.build(place), plain.calls, whole(place)) == (0, ["ci"], True)
 
 
-def test_two_builds_at_once_both_get_all_and_leave_one_tree(yard):
+def built_at_once(yard):
+    """Build four releases side by side, and see that each got all; return where they are."""
     places = [yard.release() for _ in range(4)]
     running = [yard.sh.start(yard.step(place)) for place in places]
     for process in running:
         process.stdout.read()
         assert process.wait(20) == 0
     assert all(whole(place) for place in places)
+    return places
+
+
+def test_two_builds_at_once_both_get_all_and_leave_one_tree(yard):
+    built_at_once(yard)
     assert [".new." in tree.name for tree in yard.trees] == [False]
 
 
 def test_two_builds_at_once_take_one_spare_once(yard, until):
     yard.build(yard.release())
     assert until((yard.trees[0] / "spare").exists)
-    places = [yard.release() for _ in range(4)]
-    running = [yard.sh.start(yard.step(place)) for place in places]
-    for process in running:
-        process.stdout.read()
-        assert process.wait(20) == 0
-    assert all(whole(place) for place in places)
+    places = built_at_once(yard)
     assert len({dep(place).stat().st_ino for place in places}) == 4
     assert yard.calls == ["ci"]
 
