@@ -15,12 +15,8 @@ from ..fleet import Fleet
 from ..inventory.values import Host, Targets
 from ..plan import Facts, Options
 from ..transport import Outcome
+from .claim import found_tools
 from .shipping import Shipping
-
-
-def found_tools(host: Host, facts: Facts) -> Step:
-    """Use the tools where claim found them."""
-    return Step("tools", node.tools_again(facts["path"], host.pm2_home, facts["pm2"]))
 
 
 class Building:

@@ -11,7 +11,7 @@ from ..commands import lock, node, pm2, releases
 from ..commands.shell import Step
 from ..errors import LockHeld, PreflightFailed
 from ..fleet import Fleet
-from ..inventory.values import Targets
+from ..inventory.values import Host, Targets
 from ..plan import Facts, Options
 from ..transport import Outcome
 
@@ -105,6 +105,11 @@ class Claim:
         reached = [host for name, host in self.hosts.items() if self.fleet.lines[name].alive]
         self.fleet.each("unlock", {host.name: [Step("unlock", lock.drop(host.app.root, self.owner["run"]))] for host in reached})
         self.fleet.close()
+
+
+def found_tools(host: Host, facts: Facts) -> Step:
+    """Use the tools where claim found them."""
+    return Step("tools", node.tools_again(facts["path"], host.pm2_home, facts["pm2"]))
 
 
 def taken_over(held: Mapping[str, ownership.Held], over: Sequence[str] = ()) -> dict[str, ownership.Held]:

@@ -24,8 +24,8 @@ from ..fleet import NOT_SENT, Emit, Fleet
 from ..inventory.values import Host, Targets
 from ..plan import Facts, Options
 from ..transport import Outcome
-from .building import Building, found_tools
-from .claim import Claim
+from .building import Building
+from .claim import Claim, found_tools
 from .hooks import Hooks
 from .lease import Lease
 from .waves import Waves

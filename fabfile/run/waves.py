@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import plan, probe
-from ..commands import balancer, lock, node
+from ..commands import balancer, lock
 from ..commands.shell import Step
 from ..drift import sound
 from ..errors import HookFailed, LockLost, RunFailed, Unsettled
@@ -23,6 +23,7 @@ from ..inventory.values import Balancer, Group, Host, Targets
 from ..plan import Facts, Options
 from ..report.summary import told_state
 from ..transport import Outcome
+from .claim import found_tools
 from .hooks import Hooks
 from .lease import Lease
 
@@ -205,7 +206,7 @@ class Waves:
         work = plan.driver(wanted, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime, bad, scales)
         before = [
             Step("own", lock.enter(host.app.root, self.id, f"revert {left}" if left else f"reload {release}")),
-            Step("tools", node.tools_again(self.facts[host.name]["path"], host.pm2_home, self.facts[host.name]["pm2"])),
+            found_tools(host, self.facts[host.name]),
         ]
         self.waiting("reload", host, "its driver to begin", group.update.healthy_deadline, "healthy_deadline")
         outcome = self.fleet.detached("reload", host.name, before, host.app.root, "driver", run, work)
