@@ -40,6 +40,7 @@ USER_TIMEOUT_MS = 30_000  # unacknowledged bytes older than this end the connect
 HANDSHAKES = 10           # at once; sshd's MaxStartups (10:30:100) drops logins at random beyond
 TAIL_LINES = 40
 CHANNELS = 8              # at once on one connection; sshd's MaxSessions is 10
+FREEING = (0.02, 0.1, 0.5)  # seconds between requests for a session that sshd refuses
 HEARTBEAT = b"\n"         # on the stdin of a script that runs
 LINE_LIMIT = 65_536       # characters kept of a line without end
 KEY_TROUBLE = {"REVOKED": "key revoked", "CHANGED": "key changed"}  # words of knownhosts.fault, and the kind that they tell
@@ -216,9 +217,8 @@ class Line:
         """Run one command whose stdin and stdout are bytes, beside whatever else runs on this connection; raise Broken."""
         with self._channels, ExitStack() as opened:
             try:
-                assert self.connection is not None
                 self._dismiss()
-                channel = opened.enter_context(closing(self.connection.transport.open_session(timeout=self.timeout)))
+                channel = opened.enter_context(closing(self._session()))
                 channel.exec_command(order)
             except (paramiko.SSHException, OSError, EOFError) as err:
                 raise Broken(f"connection lost: {err or type(err).__name__}") from None
@@ -247,9 +247,18 @@ class Line:
                 channel.status_event.wait(self.timeout)
                 channel.close()
 
-    def _shell(self) -> paramiko.Channel:
+    def _session(self) -> paramiko.Channel:
+        """Open a session; where the last one is not freed yet (sshd does so after it has read our close, a moment later) ask again."""
         assert self.connection is not None
-        channel: paramiko.Channel = self.connection.transport.open_session(timeout=self.timeout)
+        transport: paramiko.Transport = self.connection.transport
+        for pause in FREEING:
+            with suppress(paramiko.ChannelException):
+                return transport.open_session(timeout=self.timeout)
+            time.sleep(pause)
+        return transport.open_session(timeout=self.timeout)
+
+    def _shell(self) -> paramiko.Channel:
+        channel = self._session()
         channel.set_combine_stderr(True)
         channel.exec_command("exec sh -s")
         return channel
