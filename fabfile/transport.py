@@ -30,7 +30,7 @@ import fabric
 import paramiko
 
 from . import knownhosts
-from .commands.shell import Shell, one_of_many
+from .commands.shell import Shell
 from .inventory.values import Ssh
 
 CONNECT_TIMEOUT = 15.0    # seconds, for TCP, banner and login each
@@ -264,7 +264,7 @@ class Line:
         return channel
 
     def _exchange(self, text: Shell, mark: str, heard: Callable[[dict[str, Any]], None], outcome: Outcome) -> None:
-        channel = self._start(one_of_many(text, mark))
+        channel = self._start(text)
         try:
             tail: deque[str] = deque(maxlen=TAIL_LINES)
             for line in _lines(channel, mark):

@@ -68,12 +68,12 @@ def test_names_and_marks_are_quoted_too(name, word, mark, tmp_path_factory):
     text = script("", [Step(name, cmd("printf", "%s", word)), Step("last", cmd("true"))], mark)
     where = tmp_path_factory.getbasetemp()
     with subprocess.Popen(["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, cwd=where) as process:
-        process.stdin.write(text.encode())
+        process.stdin.write(f"{{\n{text}exit\n}}\n".encode())
         process.stdin.flush()
         said = process.stdout.read().decode()
     assert process.returncode == 0
     assert said.startswith(f"\n{mark} ")
-    assert said.endswith(f'\n{word}\n{mark} {{"event": "step", "name": "last"}}\n')
+    assert said.endswith(f'\n{word}\n{mark} {{"event": "step", "name": "last"}}\n\n{mark} {{"event":"exit","code":0}}\n')
 
 
 # ---------------------------------------------------------------------- the rule, read from the source

@@ -19,7 +19,8 @@ pack_release() { # root release run program shared-name...; sets $artifact
     root=$1 dir=$1/releases/$2 program=$4; shift 4
     if ! packed=$(clean_node -e "$program" pack "$dir" "$part" "$@"); then
         rm -f "$part"
-        [ "$(free_mb "$root")" -ge 1 ] || no_room "$root" "the release cannot be packed"
+        room_in "$root"
+        [ "$free" -ge 1 ] || no_room "$root" "the release cannot be packed"
         fail "the release cannot be packed, so no other host can have it" \
             "A release that needs what lies outside of it must be built by each host itself (build: on: each)"
     fi
@@ -51,7 +52,8 @@ unpack_release() { # root release sha256 run program
     mkdir "$dir" || no_room "$1" "$dir cannot be made"
     if clean_node -e "$5" unpack "$place/$3" "$3" "$dir"; then return; fi
     rm -rf "$dir" "${place:?}/$3"
-    [ "$(free_mb "$1")" -ge 1 ] || no_room "$1" "the artifact cannot be unpacked"
+    room_in "$1"
+    [ "$free" -ge 1 ] || no_room "$1" "the artifact cannot be unpacked"
     fail "the artifact was refused; nothing of it was left"
 }
 """

@@ -30,17 +30,17 @@ look_at_clock() { say "{\"event\":\"clock\",\"at\":$(date +%s.%N | sed 's/[^0-9.
 look_at_room() { # root pm2_home
     place=$1
     while [ ! -e "$place" ]; do place=$(dirname "$place"); done
-    inodes=$(free_inodes "$place")
+    room_in "$place"
     where="\"root\":$(json_text "$1"),\"place\":$(json_text "$place"),\"writable\":$(truly [ -w "$place" ])"
-    say "{\"event\":\"room\",\"user\":$(json_text "$(id -un)"),$where,\"mb\":$(free_mb "$place"),\"inodes\":${inodes:-null}}"
+    say "{\"event\":\"room\",\"user\":$(json_text "$(id -un)"),$where,\"mb\":$free,\"inodes\":${inodes:-null}}"
     look_elsewhere pm2 "${2:-${PM2_HOME:-$HOME/.pm2}}" "$(mount_of "$place")"
     look_elsewhere tmp "${TMPDIR:-/tmp}" "$(mount_of "$place")"
 }
 mount_of() { df -Pk "$1" | awk 'NR == 2 { print $6 }'; }
 look_elsewhere() { # what place mount; what lies on the app's own file system is not told twice
     [ -d "$2" ] && [ "$(mount_of "$2")" != "$3" ] || return 0
-    inodes=$(free_inodes "$2")
-    say "{\"event\":\"place\",\"what\":\"$1\",\"path\":$(json_text "$2"),\"mb\":$(free_mb "$2"),\"inodes\":${inodes:-null}}"
+    room_in "$2"
+    say "{\"event\":\"place\",\"what\":\"$1\",\"path\":$(json_text "$2"),\"mb\":$free,\"inodes\":${inodes:-null}}"
 }
 version_of() { # tool path
     case $1 in

@@ -9,7 +9,7 @@ from .shell import Shell, call, cmd, path
 
 LIBRARY = r"""
 append_history() { # root line
-    mkdir -p -m 700 "$1/.gapless"
+    [ -d "$1/.gapless" ] || mkdir -p -m 700 "$1/.gapless"
     printf '%s\n' "$2" >>"$1/.gapless/history.jsonl"
 }
 tell_lines() { while IFS= read -r line; do say "{\"event\":\"past_run\",\"record\":$line}"; done; }

@@ -12,7 +12,11 @@ LIBRARY = r"""
 lock_owner() { # root; a record cut short by a full disk is no record
     head -n 1 "$1/.gapless/lock/owner.json" 2>/dev/null | grep -x '{.*}' || echo null
 }
-is_owner() { grep -qF "\"run\": \"$2\"" "$1/.gapless/lock/owner.json" 2>/dev/null; } # root run
+is_owner() { # root run; asked at every phase, so it starts no program
+    record=''
+    { read -r record <"$1/.gapless/lock/owner.json"; } 2>/dev/null || true
+    case $record in *"\"run\": \"$2\""*) ;; *) return 1 ;; esac
+}
 age() { # file; seconds since it was touched, which works on a full disk too
     touched=$(stat -c %Y "$1" 2>/dev/null || stat -f %m "$1" 2>/dev/null || echo 0)
     echo $(($(date +%s) - touched))
@@ -24,17 +28,18 @@ tell_held() { # root
     [ ! -e "$1/.gapless/lock/beat" ] || quiet=$(age "$1/.gapless/lock/beat") # who never beat is not known to be silent
     say "{\"event\":\"held\",\"owner\":$(lock_owner "$1"),\"phase\":\"$phase\",\"quiet\":$quiet}"
 }
-living_work() { # root; names a driver or a migration that outlived its deployer
+touch_beat() { true >"$1/.gapless/lock/beat"; } # root; opening it to be emptied sets its time, on a full disk too
+living_work() { # root; sets `busy` to what names a driver or a migration that outlived its deployer
     for file in "$1"/.gapless/runs/*/*.pid; do
         [ -f "$file" ] || continue
         read -r pid started <"$file" || true
         now=$(sed 's/^.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d ' ' -f 20)
-        if [ -n "$now" ] && [ "$now" = "$started" ]; then echo "$file, pid $pid"; return; fi
+        if [ -n "$now" ] && [ "$now" = "$started" ]; then busy="$file, pid $pid"; return; fi
     done
     return 1
 }
 refuse_busy() { # root
-    if busy=$(living_work "$1"); then
+    if living_work "$1"; then
         fail "an earlier run is still at work on this host ($busy); it ends by itself, then try again"
     fi
 }
@@ -46,7 +51,7 @@ whole() { # function argument...
 }
 take_lock() { # root owner-json abandoned-run
     lock=$1/.gapless/lock
-    mkdir -p -m 700 "$1/.gapless" || fail "$1/.gapless cannot be made: no write access, or no room"
+    [ -d "$1/.gapless" ] || mkdir -p -m 700 "$1/.gapless" || fail "$1/.gapless cannot be made: no write access, or no room"
     if ! said=$(mkdir "$lock" 2>&1); then
         # "File exists" is the only way to be held; full, read-only and out of inodes must never read as that.
         [ -d "$lock" ] || no_room "$1" "the lock cannot be taken: $said"
@@ -57,8 +62,8 @@ take_lock() { # root owner-json abandoned-run
         say '{"event":"locked"}'
         return
     fi
-    if busy=$(living_work "$1"); then rm -rf "$lock"; refuse_busy "$1"; fi
-    if ! printf '%s\n' "$2" 2>/dev/null >"$lock/owner.json" || [ ! -s "$lock/owner.json" ] || ! touch "$lock/beat"; then
+    if living_work "$1"; then rm -rf "$lock"; refuse_busy "$1"; fi
+    if ! printf '%s\n' "$2" 2>/dev/null >"$lock/owner.json" || [ ! -s "$lock/owner.json" ] || ! touch_beat "$1"; then
         rm -rf "$lock"
         no_room "$1" "the lock cannot be written: no space left"
     fi
@@ -69,7 +74,7 @@ take_over() { # root owner-json abandoned-run; false when it is not that run's a
     turn=$1/.gapless/lock.gone.$3 taken=1
     mkdir "$turn" 2>/dev/null || return 1
     if is_owner "$1" "$3" && printf '%s\n' "$2" >"$1/.gapless/lock/owner.next" && [ -s "$1/.gapless/lock/owner.next" ]; then
-        touch "$1/.gapless/lock/beat"
+        touch_beat "$1"
         # Who takes up that run's work goes by its phase; who only takes its place must not find it for its own.
         case $2 in *'"resumes": []'*) rm -f "$1/.gapless/lock/phase" ;; esac
         mv "$1/.gapless/lock/owner.next" "$1/.gapless/lock/owner.json" && taken=0
@@ -85,11 +90,11 @@ own() { # root run; the fence: a deployer that was frozen and comes back stops h
 }
 enter() { # root run phase
     own "$1" "$2"
-    touch "$1/.gapless/lock/beat"
+    touch_beat "$1"
     if printf '%s\n' "$3" 2>/dev/null >"$1/.gapless/lock/phase.next"; then mv "$1/.gapless/lock/phase.next" "$1/.gapless/lock/phase"; fi
 }
 beat() { # root run
-    if is_owner "$1" "$2"; then touch "$1/.gapless/lock/beat"; fi
+    if is_owner "$1" "$2"; then touch_beat "$1"; fi
 }
 drop_lock() { # root run
     turn=$1/.gapless/lock.gone.$2 tries=0
@@ -117,7 +122,7 @@ tell_past() { # root run...; how far their driver came here: the first beginning
         ended=$(grep -E '^\{"event":"(done|reverted|broken)".*\}$' "$journal" | tail -n 1)
     done
     set -- "$root"
-    working=$(living_work "$1" >/dev/null && echo true || echo false)
+    working=$(living_work "$1" && echo true || echo false)
     say "{\"event\":\"past\",\"began\":${began:-null},\"ended\":${ended:-null},\"working\":$working}"
 }
 """

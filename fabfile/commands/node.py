@@ -46,7 +46,8 @@ find_tools() { # node_bin pm2_home; puts them into PATH, wherever they are
     export PATH
 }
 find_pm2() { # the directory of its module, from the command
-    pm2_dir=$(dirname "$(dirname "$(readlink -f "$(command -v pm2)")")")
+    pm2_dir=$(readlink -f "$(command -v pm2)")
+    pm2_dir=${pm2_dir%/*/*}
     # Volta starts every program by one and the same shim, and gives each package a tree of its own.
     [ -f "$pm2_dir/lib/API.js" ] || pm2_dir=${VOLTA_HOME:-$HOME/.volta}/tools/image/packages/pm2/lib/node_modules/pm2
     [ -f "$pm2_dir/lib/API.js" ] || pm2_dir=$(npm root -g)/pm2
@@ -73,7 +74,7 @@ clean_node() { # script argument...
 }
 build_step() { # root release run command env-file...
     log=$1/.gapless/runs/$3/build.log
-    mkdir -p -m 700 "$1/.gapless/runs" "$1/.gapless/runs/$3"
+    [ -d "${log%/*}" ] || mkdir -p -m 700 "$1/.gapless/runs" "${log%/*}"
     (umask 077; : >>"$log")
     cd "$1/releases/$2"
     printf '$ %s\n' "$4" >>"$log"

@@ -8,17 +8,20 @@ from .shell import Shell, call, cmd, path
 
 LIBRARY = r"""
 export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -o BatchMode=yes}"
-free_mb() { df -Pk "$1" | awk 'NR == 2 { print int($4 / 1024) }'; } # place
-free_inodes() { df -Pi "$1" 2>/dev/null | awk 'NR == 2 && $2 > 0 { print $4 }'; } # place; nothing where they are not counted
+room_in() { # place; sets `free`, MB, and `inodes`, nothing where they are not counted
+    set -- $(stat -f -c '%a %S %c %d' "$1")
+    free=$(($1 * $2 / 1048576)) inodes=$4
+    [ "$3" -gt 0 ] || inodes=
+}
 is_read_only() { # place
     said=$(LC_ALL=C mkdir "$1/.gapless.try.$$" 2>&1) && rmdir "$1/.gapless.try.$$"
     case $said in *[Rr]ead-only*) ;; *) return 1 ;; esac
 }
 no_room() { # root what; the disk's own error says neither of what nor how much
-    inodes=$(free_inodes "$1")
+    room_in "$1"
     [ "${inodes:-99999}" -ge 100 ] || fail "$2" "out of inodes: $1 has $inodes left"
     ! is_read_only "$1" || fail "$2" "$1 lies on a file system that is read-only"
-    fail "$2" "$1 has $(free_mb "$1") MB left"
+    fail "$2" "$1 has $free MB left"
 }
 refuse_unwritable() { # place
     ! is_read_only "$1" || fail "$1 lies on a file system that is read-only; the kernel's log may say why (dmesg)"
@@ -26,12 +29,11 @@ refuse_unwritable() { # place
 }
 room_for() { # root min-mb
     place=$1
-    while [ ! -e "$place" ]; do place=$(dirname "$place"); done
+    while [ ! -e "$place" ]; do place=${place%/*} place=${place:-/}; done
     [ -w "$place" ] || refuse_unwritable "$place"
     [ ! -e "$1/.gapless" ] || [ -w "$1/.gapless" ] || refuse_unwritable "$1/.gapless"
-    free=$(free_mb "$place")
+    room_in "$place"
     [ "$free" -ge "$2" ] || fail "$place has $free MB free, a release wants $2 MB (min_free_mb): disk full"
-    inodes=$(free_inodes "$place")
     [ "${inodes:-99999}" -ge 20000 ] || fail "$place has $inodes inodes free, node_modules wants 20000: out of inodes"
 }
 shared_is_there() { # root file...
@@ -43,39 +45,44 @@ shared_is_there() { # root file...
 fetch_commit() { # root repo commit
     mirror=$1/.gapless/mirror.git
     [ -d "$mirror" ] || { rm -rf "$mirror.new"; git init -q --bare "$mirror.new" && mv "$mirror.new" "$mirror"; }
-    git --git-dir="$mirror" cat-file -e "$3^{commit}" 2>/dev/null && return
     # The ref says next time what is here already, or the whole history would come again; and gc leaves what has one.
+    [ ! -e "$mirror/refs/gapless/$3" ] || return 0
+    git --git-dir="$mirror" cat-file -e "$3^{commit}" 2>/dev/null && return
+    tidy=false count=0
+    for _ in "$mirror"/refs/gapless/*; do count=$((count + 1)); done
+    [ $((count % 10)) -ne 0 ] || tidy=true # git looks whether to pack its objects; it need not at each deploy
     # Not every server gives a bare commit; all give their branches and tags.
-    git --git-dir="$mirror" fetch -q --no-tags -- "$2" "$3:refs/gapless/$3" 2>/dev/null ||
+    git --git-dir="$mirror" -c maintenance.auto=$tidy fetch -q --no-tags -- "$2" "$3:refs/gapless/$3" 2>/dev/null || {
         git --git-dir="$mirror" fetch -q --no-tags -- "$2" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
-    git --git-dir="$mirror" cat-file -e "$3^{commit}"
+        git --git-dir="$mirror" cat-file -e "$3^{commit}"
+    }
 }
 check_out() { # root release commit
     dir=$1/releases/$2
-    mkdir -p "$1/releases" "$1/shared"
+    { [ -d "$1/releases" ] && [ -d "$1/shared" ]; } || mkdir -p "$1/releases" "$1/shared"
     mkdir "$dir" || no_room "$1" "$dir cannot be made"
     export GIT_INDEX_FILE="$1/.gapless/index.$2"
-    git --git-dir="$1/.gapless/mirror.git" read-tree "$3"
-    (cd "$dir" && git --git-dir="$1/.gapless/mirror.git" --work-tree="$dir" checkout-index -a -f)
-    rm -f "$GIT_INDEX_FILE"
-    unset GIT_INDEX_FILE
+    git --git-dir="$1/.gapless/mirror.git" --work-tree="$dir" read-tree -m -u "$3"
     # A repository that holds these files would call itself complete before it is.
-    rm -rf "$dir/.gapless.json" "$dir/.gapless-stable" "$dir/.gapless-bad"
+    rm -rf "$GIT_INDEX_FILE" "$dir/.gapless.json" "$dir/.gapless-stable" "$dir/.gapless-bad"
+    unset GIT_INDEX_FILE
 }
 link_shared() { # root release kind path...
     root=$1 dir=$1/releases/$2 kind=$3; shift 3
-    real=$(cd -P "$dir" && pwd)
+    [ $# -eq 0 ] || real=$(cd -P "$root" && pwd)
     for name; do
-        case $name in */*) parent=${name%/*} ;; *) parent=. ;; esac
-        there=$dir/$parent
-        while [ ! -e "$there" ]; do there=$(dirname "$there"); done
-        # A link in the repository could lead the mkdir and the rm below out of the release.
-        case $(cd -P "$there" && pwd)/ in "$real"/*) ;; *) fail "$name: $parent leads out of the release" ;; esac
-        mkdir -p "$dir/$parent"
-        [ "$kind" = file ] || mkdir -p "$root/shared/$name"
-        rm -rf "${dir:?}/$name"
-        ln -s "$(cd -P "$root" && pwd)/shared/$name" "$dir/$name"
+        case $name in */*) make_parent "${name%/*}" ;; esac
+        [ "$kind" = file ] || [ -d "$root/shared/$name" ] || mkdir -p "$root/shared/$name"
+        { [ ! -e "$dir/$name" ] && [ ! -L "$dir/$name" ]; } || rm -rf "${dir:?}/$name"
+        ln -s "$real/shared/$name" "$dir/$name"
     done
+}
+make_parent() { # of what is linked, in $dir
+    there=$dir/$1
+    while [ ! -e "$there" ]; do there=${there%/*}; done
+    # A link in the repository could lead the mkdir here and the rm after it out of the release.
+    case $(cd -P "$there" && pwd)/ in "$(cd -P "$dir" && pwd)"/*) ;; *) fail "$name: $1 leads out of the release" ;; esac
+    mkdir -p "$dir/$1"
 }
 scripts_are_there() { # root release script...
     dir=$1/releases/$2; shift 2
@@ -94,7 +101,9 @@ complete() { # root release marker-json
     spare_dependencies "$1" "$2"
 }
 discard() { # root release
-    [ -e "$1/releases/$2/.gapless.json" ] || rm -rf "${1:?}/releases/${2:?}" "$1/.gapless/index.$2"
+    for rest in "${1:?}/releases/${2:?}" "$1/.gapless/index.$2"; do
+        [ ! -e "$rest" ] || [ -e "$1/releases/$2/.gapless.json" ] || rm -rf "$rest"
+    done
 }
 tell_log() { # root from to most; what lies between two commits, as far as this host has them
     mirror=$1/.gapless/mirror.git
@@ -116,11 +125,13 @@ tell_commits() { # root kind range most
 }
 prune() { # root release...
     root=$1; shift
-    real=$(cd -P "$root/releases" 2>/dev/null && pwd) || return 0
+    [ $# -gt 0 ] && real=$(cd -P "$root/releases" 2>/dev/null && pwd) || return 0
+    # Asked again at the last moment: what lives now is what counts, not what lived at claim.
+    live=$(readlink "$root/current") || true
+    used=$(ls -l /proc/[0-9]*/cwd 2>/dev/null) || true
     for release; do
-        # Asked again at the last moment: what lives now is what counts, not what lived at claim.
-        [ "$(basename "$(readlink "$root/current")")" != "$release" ] || continue
-        ! ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -qF "$real/$release" || continue
+        [ "${live##*/}" != "$release" ] || continue
+        case $used in *"$real/$release"*) continue ;; esac
         mv "$real/$release" "$real/.pruned-$release" && rm -rf "$real/.pruned-$release"
     done
 }

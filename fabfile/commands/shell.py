@@ -54,10 +54,13 @@ class Step:
 # Stdin stays open as long as we are there; each line of it is a heartbeat. When it ends, the deployer is gone, and the step
 # in hand goes with it: sshd kills nothing by itself. What must not be torn in half (reload, migrate) runs detached.
 _DEADMAN = """\
-exec 3<&0 </dev/null
-( while read -r _ <&3; do {beat}; done; kill -TERM 0 ) >/dev/null 2>&1 &
+exec 3<&0
+( while read -r _; do {beat}; done; kill -TERM 0 ) <&3 3<&- >/dev/null 2>&1 &
 watch=$!
+work </dev/null 3<&-
+rc=$?
 exec 3<&-
+{{ kill $watch; wait $watch; }} 2>/dev/null
 """
 
 # One stream from the start: put together from packets, a warning could fall into the middle of a long event.
@@ -68,6 +71,7 @@ export GAPLESS_MARK="$mark"
 
 say() {{ printf '\\n%s %s\\n' "$mark" "$1"; }}
 fail() {{ printf '%s\\n' "$@" >&2; exit 1; }}
+ended() {{ say "{{\\"event\\":\\"exit\\",\\"code\\":$1}}"; return "$1"; }}
 """
 
 
@@ -78,6 +82,7 @@ def script(library: str, steps: Iterable[Step], mark: str, beat: Shell = SILENT.
     """
     Fuse steps into one text for `sh -s`, run under `set -eu`; stop at the first that fails.
 
+    The shell that reads it outlives it, and tells its exit code as event `exit`: the next script may be sent then.
     Of the library only what the steps call is sent. `beat` is run for each line that arrives on stdin meanwhile. `mark` begins every
     line that is meant for us: what a login shell or a build prints can't be mistaken for it.
     """
@@ -87,13 +92,8 @@ def script(library: str, steps: Iterable[Step], mark: str, beat: Shell = SILENT.
         f"work() (\nset -eu\n{body}\n)\n"
         # In braces, so that the shell has read the last line before it runs the first: whatever reads stdin in between
         # would eat the rest of the script.
-        f"{{\n{_DEADMAN.format(beat=beat)}work\nrc=$?\n{{ kill $watch; wait $watch; }} 2>/dev/null\nexit $rc\n}}\n"
+        f"{{\n{_DEADMAN.format(beat=beat)}ended $rc\n}}\n"
     )
-
-
-def one_of_many(text: Shell, mark: str) -> Shell:
-    """Have a shell that reads its stdin outlive this script, and tell its exit code as event `exit`: the next may be sent then."""
-    return Shell(f"(\n{text})\nprintf '\\n%s {{\"event\":\"exit\",\"code\":%d}}\\n' {shlex.quote(mark)} $?\n")
 
 
 _PROGRAM = re.compile(r"<<'@END@'\n.*?\n@END@", re.DOTALL)

@@ -62,7 +62,7 @@ class Shell:
             [*args, "-s"], executable=self.words[0], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=home, cwd=self.home, start_new_session=True, bufsize=0,
         )
-        text = script(LIBRARY, steps, MARK).encode()
+        text = f"{{\n{script(LIBRARY, steps, MARK)}exit\n}}\n".encode()
         for at in range(0, len(text), chunk):
             process.stdin.write(text[at:at + chunk])
         return process
@@ -79,7 +79,8 @@ def ended(process: subprocess.Popen[bytes]) -> Ran:
     lines = []
     for line in text.splitlines():
         if (event := told(line)) is not None:
-            ran.events.append(event)
+            if event["event"] != "exit":
+                ran.events.append(event)
         elif line.strip():
             lines.append(line)
     ran.text = "\n".join(lines)
@@ -115,13 +116,13 @@ def root(tmp_path: Path) -> Path:
 
 PROGRAMS = (
     "sh awk basename cat chmod cp cut date df dirname env find grep head id kill ln ls mkdir mv printf readlink rm sed sha256sum sleep "
-    "sort tail touch tr uname wc"
+    "sort stat tail touch tr uname wc"
 )
 
 
 @pytest.fixture
 def bare_bin(tmp_path: Path) -> Path:
-    """Give a PATH with the POSIX tools and nothing else: no node, no git, no socat."""
+    """Give a PATH with what every system has and nothing else: no node, no git, no socat."""
     return linked(tmp_path / "bare", PROGRAMS.split())
 
 

@@ -103,7 +103,7 @@ def run(shell: str, text: str, place: Path, tools: str) -> str:
         [shell, "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, cwd=place, start_new_session=True,
     ) as process:
         assert process.stdin and process.stdout
-        process.stdin.write(text.encode())
+        process.stdin.write(f"{{\n{text}exit\n}}\n".encode())
         process.stdin.flush()  # and left open, as a deployer does that is there
         # An open quote would leave the shell waiting for more.
         stop = threading.Timer(LIMIT, os.killpg, (process.pid, signal.SIGKILL))

@@ -46,7 +46,7 @@ def test_what_no_step_calls_is_not_sent(sh):
         body = re.search(rf"^{name}\(\) .*?(?=^\w+\(\)|\Z)", fleet.LIBRARY, re.MULTILINE | re.DOTALL)[0]
         assert {each for each in NAMES if re.search(rf"\b{each}\b", re.sub("#.*", "", body))} <= sent, name
     text = script(fleet.LIBRARY, [Step("unlock", lock.drop("/srv/shop", "r1"))], "@mark", lock.beat("/srv/shop", "r1"))
-    assert set(re.findall(r"^(\w+)\(\)", text, re.MULTILINE)) == {"say", "fail", "work", "whole", "drop_lock", "is_owner", "beat"}
+    assert set(re.findall(r"^(\w+)\(\)", text, re.MULTILINE)) == {"say", "fail", "ended", "work", "whole", "drop_lock", "is_owner", "beat", "touch_beat"}
 
 
 def test_an_unset_variable_ends_the_step(sh):
@@ -97,7 +97,8 @@ def test_both_outputs_are_one_stream_already_on_the_host(one):
     """Two streams would be put together from packets: a warning could fall into the middle of a long event."""
     process = subprocess.Popen(
         ["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, cwd=one.home)
-    process.stdin.write(script("", [Step("warn", Shell("echo warning >&2"))], "@m").encode())
+    warning = script("", [Step("warn", Shell("echo warning >&2"))], "@m")
+    process.stdin.write(f"{{\n{warning}exit\n}}\n".encode())
     process.stdin.flush()
     out, err = process.stdout.read(), process.stderr.read()
     process.stdin.close()
