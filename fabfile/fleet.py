@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -74,11 +75,15 @@ class Fleet:
         failed = self.open_what_can_be()
         if failed:
             self.close()
-            # What lies behind one jump host fails for one reason.
-            named = {why: ", ".join(name for name in failed if failed[name] == why) for why in failed.values()}
-            told = "\n".join(f"  {names}: {why}" for why, names in named.items())
-            raise PreflightFailed(f"{len(failed)} of {len(self.lines)} hosts can't be worked on; nothing was touched.\n{told}\n"
-                                  f"Next:  mend that, or leave it out: --hosts '...,!{next(iter(failed))}'")
+            raise self.out_of_reach(failed)
+
+    def out_of_reach(self, failed: Mapping[str, str]) -> PreflightFailed:
+        """Name hosts that can't be reached, and why."""
+        # What lies behind one jump host fails for one reason.
+        named = {why: ", ".join(name for name in failed if failed[name] == why) for why in failed.values()}
+        told = "\n".join(f"  {names}: {why}" for why, names in named.items())
+        return PreflightFailed(f"{len(failed)} of {len(self.lines)} hosts can't be worked on; nothing was touched.\n{told}\n"
+                               f"Next:  mend that, or leave it out: --hosts '...,!{next(iter(failed))}'")
 
     def open_what_can_be(self, patience: float = 0.0) -> dict[str, str]:
         """Log in wherever there is no living connection, again and again for a while; return host to reason where that failed."""
@@ -91,9 +96,10 @@ class Fleet:
             time.sleep(1)
 
     def reach(self, name: str) -> str:
-        """Log in to one host; return why that failed, or nothing."""
+        """Log in to one host, unless that was done; return why it failed, or nothing."""
         try:
-            self.lines[name].open()
+            if not self.lines[name].alive:
+                self.lines[name].open()
         except Unreachable as err:
             return str(err)
         return ""
@@ -101,7 +107,7 @@ class Fleet:
     def run(self, phase: str, host: str, steps: Iterable[Step]) -> Outcome:
         """Send one script to one host, and wait for its end."""
         mark, steps = _mark(), list(steps)
-        text: Shell = script(LIBRARY, steps, mark, self.beats.get(host, SILENT).command)
+        text: Callable[[], Shell] = partial(script, LIBRARY, steps, mark, self.beats.get(host, SILENT).command)
         outcome = self.lines[host].run(text, mark, lambda event: self.emit(phase, host, event))
         self.emit(phase, host, {
             "event": "end", "code": outcome.code, "step": outcome.step, "seconds": outcome.seconds, "tail": outcome.tail,
@@ -120,7 +126,7 @@ class Fleet:
         with ThreadPoolExecutor(max_workers=8) as pool:
             for name, beat in self.beats.items():
                 mark = _mark()
-                pool.submit(self.lines[name].beat, script(LIBRARY, [beat], mark), mark)
+                pool.submit(self.lines[name].beat, partial(script, LIBRARY, [beat], mark), mark)
 
     def each(self, phase: str, scripts: Mapping[str, Iterable[Step]]) -> dict[str, Outcome]:
         """Send each host its script, all at once; return their outcomes. An interrupt hangs up, which ends the scripts."""

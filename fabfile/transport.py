@@ -187,8 +187,12 @@ class Line:
         """Return the address that ssh config gives this host."""
         return self.connection.host if self.connection else _config(self.ssh).hostname
 
-    def run(self, text: Shell, mark: str, heard: Callable[[dict[str, Any]], None]) -> Outcome:
-        """Send a script to `sh -s`; call `heard` for each event and each other `line` as it comes; block until the end, without polling."""
+    def run(self, text: Callable[[], Shell], mark: str, heard: Callable[[dict[str, Any]], None]) -> Outcome:
+        """
+        Send a script to `sh -s`; call `heard` for each event and each other `line` as it comes; block until the end, without polling.
+
+        `text` makes the script when it is sent: kept for as long as hundreds of hosts build, it would fill the memory.
+        """
         if self.connection is None:
             raise RuntimeError(f"{self.name}: run before open")
         begun = time.monotonic()
@@ -201,7 +205,7 @@ class Line:
         outcome.seconds = time.monotonic() - begun
         return outcome
 
-    def beat(self, text: Shell, mark: str) -> None:
+    def beat(self, text: Callable[[], Shell], mark: str) -> None:
         """Show a sign of life: a line to a script that runs, else the script `text`, which is done at once."""
         with self._opening:
             running = next((channel for channel in self._running if not channel.closed), None)
@@ -224,12 +228,14 @@ class Line:
                 raise Broken(f"connection lost: {err or type(err).__name__}") from None
             yield Pipe(channel)
 
-    def _start(self, text: Shell) -> paramiko.Channel:
+    def _start(self, text: Callable[[], Shell]) -> paramiko.Channel:
         """Send a script to a shell that waits for one, else to a new one."""
         with self._opening:
             channel = next(filter(_listens, iter(self._pop, None)), None) or self._shell()
             try:
-                channel.sendall(text.encode())
+                script = text()
+                for at in range(0, len(script), PACKET):
+                    channel.sendall(script[at:at + PACKET].encode())
             except BaseException:
                 channel.close()
                 raise
@@ -263,7 +269,7 @@ class Line:
         channel.exec_command("exec sh -s")
         return channel
 
-    def _exchange(self, text: Shell, mark: str, heard: Callable[[dict[str, Any]], None], outcome: Outcome) -> None:
+    def _exchange(self, text: Callable[[], Shell], mark: str, heard: Callable[[dict[str, Any]], None], outcome: Outcome) -> None:
         channel = self._start(text)
         try:
             tail: deque[str] = deque(maxlen=TAIL_LINES)

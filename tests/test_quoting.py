@@ -101,7 +101,7 @@ RUNS = {
 }
 WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "open_sftp", "sudo", "local", "system", "popen",
          "execv", "execve", "execvp", "execvpe", "execl", "execle", "execlp", "execlpe", "posix_spawn", "posix_spawnp", "spawnv", "spawnvp"}
-WIRE = (".exec_command('exec sh -s')", ".sendall(text.encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)",
+WIRE = (".exec_command('exec sh -s')", ".sendall(script[at:at + PACKET].encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)",
         ".exec_command(order)", ".sendall(chunk)")  # a stream's one command, and its bytes
 BECOMES = ("look/ssh.py", "os.execvp('ssh', ['ssh', *words])")
 ROOM = {file.stem for file in (ROOMS / "commands").glob("*.py")}
@@ -261,9 +261,9 @@ def test_nobody_talks_the_type_checker_out_of_it():
 
 def test_only_the_fleet_speaks_to_a_line_and_only_with_a_fused_script():
     tree = trees()["fleet.py"]
-    given = {node.target.id: called(node.value) for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+    given = {node.target.id: (called(node.value), ast.unparse(node.value.args[0])) for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and called(node.value) == "partial"}
     runs = [node for node in ast.walk(tree) if called(node) == "run" and isinstance(node.func.value, ast.Subscript)]
-    assert [given[node.args[0].id] for node in runs] == ["script"]
+    assert [given[node.args[0].id] for node in runs] == [("partial", "script")]
 
 
 OUTSIDE = """
@@ -394,4 +394,4 @@ def test_a_step_asks_for_shell_text():
 def test_a_line_asks_for_shell_text():
     line = next(node for node in trees()["transport.py"].body if isinstance(node, ast.ClassDef) and node.name == "Line")
     given = {node.name: node.args.args[1] for node in line.body if isinstance(node, ast.FunctionDef) and node.name in ("run", "pipe")}
-    assert {name: (each.arg, ast.unparse(each.annotation)) for name, each in given.items()} == {"run": ("text", "Shell"), "pipe": ("order", "Shell")}
+    assert {name: (each.arg, ast.unparse(each.annotation)) for name, each in given.items()} == {"run": ("text", "Callable[[], Shell]"), "pipe": ("order", "Shell")}

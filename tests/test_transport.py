@@ -210,7 +210,7 @@ def opened() -> Iterator[Callable[..., Line]]:
 
 def ran(line: Line, *steps: Shell | Step) -> Outcome:
     named = [step if isinstance(step, Step) else Step(f"s{number}", step) for number, step in enumerate(steps)]
-    return line.run(script("", named, MARK), MARK, lambda event: None)
+    return line.run(lambda: script("", named, MARK), MARK, lambda event: None)
 
 
 def refusal(ssh: Ssh, timeout: float = 10, gateways: Gateways | None = None) -> str:
@@ -226,7 +226,7 @@ def test_events_and_tail_come_apart(ground, opened):
     heard = []
     line = opened(ground.ssh())
     text = script("", [Step("one", cmd("echo", "a")), Step("two", Shell("echo b >&2; exit 3"))], MARK)
-    outcome = line.run(text, MARK, heard.append)
+    outcome = line.run(lambda: text, MARK, heard.append)
     assert [event.get("name") or event["text"] for event in heard] == ["one", "a", "two", "b"]
     steps = [event for event in heard if event["event"] == "step"]
     assert (outcome.code, outcome.ok, outcome.tail, outcome.step, outcome.events) == (3, False, ["a", "b"], "two", steps)
@@ -236,7 +236,7 @@ def test_events_and_tail_come_apart(ground, opened):
 def test_events_come_while_the_script_runs(ground, opened):
     line, times = opened(ground.ssh()), []
     text = script("", [Step("one", cmd("sleep", 1)), Step("two", cmd("true"))], MARK)
-    line.run(text, MARK, lambda event: times.append(time.monotonic()))
+    line.run(lambda: text, MARK, lambda event: times.append(time.monotonic()))
     assert times[1] - times[0] > 0.9
 
 
@@ -351,7 +351,7 @@ def test_a_link_that_is_cut_ends_its_stream(ground, tmp_path):
 def test_what_has_no_end_is_heard_and_not_kept(ground, opened):
     heard = []
     step = Shell("""for n in 1 2 3; do say '{"event": "entries"}'; done; say '{"event": "told"}'""")
-    outcome = opened(ground.ssh()).run(script("", [Step("one", step)], MARK), MARK, heard.append)
+    outcome = opened(ground.ssh()).run(lambda: script("", [Step("one", step)], MARK), MARK, heard.append)
     assert [event["event"] for event in heard] == ["step"] + ["entries"] * 3 + ["told"]
     assert [event["event"] for event in outcome.events] == ["step", "told"]
 
@@ -508,24 +508,24 @@ def test_a_heartbeat_reaches_a_script_that_runs_and_a_host_that_idles(ground, op
     busy, idle = Shell(f"echo busy >>{tmp_path}/beats"), script("", [Step("beat", Shell(f"echo idle >>{tmp_path}/beats"))], MARK)
     ends = []
     body = script("", [Step("wait", Shell(f": >{tmp_path}/begun; while [ ! -e {tmp_path}/stop ]; do sleep 0.05; done"))], MARK, busy)
-    thread = threading.Thread(target=lambda: ends.append(line.run(body, MARK, lambda event: None)))
+    thread = threading.Thread(target=lambda: ends.append(line.run(lambda: body, MARK, lambda event: None)))
     thread.start()
     wait((tmp_path / "begun").exists)
     for _ in range(3):
-        line.beat(idle, MARK)
+        line.beat(lambda: idle, MARK)
     wait(lambda: (tmp_path / "beats").exists() and (tmp_path / "beats").read_text() == "busy\n" * 3)
     (tmp_path / "stop").touch()
     thread.join(10)
-    line.beat(idle, MARK)
+    line.beat(lambda: idle, MARK)
     assert (ends[0].code, (tmp_path / "beats").read_text()) == (0, "busy\n" * 3 + "idle\n")
     line.close()
-    line.beat(idle, MARK)  # nobody is there to be told
+    line.beat(lambda: idle, MARK)  # nobody is there to be told
 
 
 def test_the_heartbeat_and_a_script_share_the_one_session_that_may_be_open(ground, opened):
     line = opened(ground.ssh())
     idle = script("", [Step("beat", cmd("sleep", 1))], MARK)
-    beating = threading.Thread(target=lambda: line.beat(idle, MARK))
+    beating = threading.Thread(target=lambda: line.beat(lambda: idle, MARK))
     beating.start()
     time.sleep(0.1)
     assert ran(line, cmd("true")).code == 0

@@ -52,6 +52,7 @@ def answers(header: str | None, processes: Iterable[Process], times: int) -> She
     return Shell(f"{order} {here(source('answers.cjs'))}")
 
 
+@functools.cache  # the hosts share the text: many of them are sent it at once
 def install(root: str) -> Shell:
     """Write our scripts into the host's .gapless/, each by rename: PM2 may start the gate at any moment."""
     writes = [Shell(f"mkdir -p -m 700 {path(root)}/.gapless/run")]

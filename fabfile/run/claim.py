@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import ownership, plan
@@ -26,6 +27,7 @@ class Claim:
         self.fleet = fleet
         self.hosts = {host.name: host for host in targets.hosts}
         self.abandoned: dict[str, str] = {}  # hosts that a dead run held, and which
+        self._telling = threading.Lock()
 
     def take(self, over: Sequence[str] = ()) -> dict[str, Facts]:
         """
@@ -34,34 +36,66 @@ class Claim:
         `over` names the runs whose locks are taken over, the last one last. So are, unasked, those of a run that died where nothing
         that serves was in hand.
         """
-        self.fleet.open()
-        first, *rest = sorted(self.hosts)
+        if self.owner["resumes"]:
+            self.fleet.open()  # half taken over, what a dead run left would be the work of two
         try:
-            # The first host decides between two deployers; the others follow together.
-            outcomes = self._ask([first], over)
-            if not held_by(outcomes):
-                outcomes |= self._ask(rest, over)
-            facts, unfit = self.weigh(outcomes)
-            self.refuse(held_by(outcomes), unfit)
-            return facts
+            outcomes, unreached = self._ask_all(over)
+            if not unreached:
+                facts, unfit = self.weigh(outcomes)
+                self.refuse(held_by(outcomes), unfit)
+                return facts
         except BaseException:
             self.give_back()
             raise
+        self._drop()
+        raise self.fleet.out_of_reach(unreached)
+
+    def _ask_all(self, over: Sequence[str]) -> tuple[dict[str, Outcome], dict[str, str]]:
+        """
+        Log in everywhere, and lock each host as soon as it is reached; return what they said, and why some were not reached.
+
+        The first host decides between two deployers: no other is locked before it, and none at all if another deployer has it.
+        """
+        first = min(self.hosts)
+        decided = threading.Event()
+        outcomes: dict[str, Outcome] = {}
+        unreached: dict[str, str] = {}
+
+        def won() -> bool:
+            decided.wait()
+            return first in outcomes and not outcomes[first].last("held")
+
+        def reach_and_lock(name: str) -> None:
+            try:
+                if why := self.fleet.reach(name):
+                    unreached[name] = why
+                elif name == first or (name in self.hosts and won()):
+                    outcomes[name] = self._ask(name, over)
+            finally:
+                if name == first:
+                    decided.set()
+
+        names = list(self.fleet.lines)
+        self.fleet.together(reach_and_lock, sorted(names, key=lambda name: name != first), self.fleet.hang_up)
+        return {name: outcomes[name] for name in names if name in outcomes}, {name: unreached[name] for name in names if name in unreached}
 
     def look(self) -> dict[str, Outcome]:
         """Ask every host the same, and who holds its lock, but take none: nothing is written."""
         locks = {name: Step("lock", lock.show(host.app.root)) for name, host in self.hosts.items()}
         return self.fleet.each("plan", {name: self._steps(name, step) for name, step in locks.items()})
 
-    def _ask(self, names: Iterable[str], over: Sequence[str]) -> dict[str, Outcome]:
-        """Lock these hosts; where a run is in the way that is gone and is taken over, or had nothing in hand, take its place."""
-        outcomes = self.fleet.each("claim", {name: self._steps(name, self._take(name, over[-1] if over else "")) for name in names})
-        abandoned = taken_over(held_by(outcomes), over)
-        self.abandoned |= {name: str(ownership.run_of(each)) for name, each in abandoned.items()}
-        for run in sorted({str(ownership.run_of(each)) for each in abandoned.values()} - set(over)):
-            self.fleet.emit("claim", "", {"event": "phase", "what": f"takes over from run {run}, which died with nothing in hand"})
-        again = {name: self._steps(name, self._take(name, self.abandoned[name])) for name in abandoned}
-        return outcomes | self.fleet.each("claim", again)
+    def _ask(self, name: str, over: Sequence[str]) -> Outcome:
+        """Lock a host; where a run is in the way that is gone and is taken over, or had nothing in hand, take its place."""
+        outcome = self.fleet.run("claim", name, self._steps(name, self._take(name, over[-1] if over else "")))
+        abandoned = taken_over(held_by({name: outcome}), over)
+        if not abandoned:
+            return outcome
+        run = str(ownership.run_of(abandoned[name]))
+        with self._telling:
+            if run not in over and run not in self.abandoned.values():
+                self.fleet.emit("claim", "", {"event": "phase", "what": f"takes over from run {run}, which died with nothing in hand"})
+            self.abandoned[name] = run
+        return self.fleet.run("claim", name, self._steps(name, self._take(name, run)))
 
     def _take(self, name: str, over: str) -> Step:
         return Step("lock", lock.take(self.hosts[name].app.root, json.dumps(dict(self.owner)), over))
@@ -102,6 +136,10 @@ class Claim:
             self.fleet.close()
             return
         self.fleet.open_what_can_be()
+        self._drop()
+
+    def _drop(self) -> None:
+        """Drop the locks that are ours wherever there is a living connection, and hang up."""
         reached = [host for name, host in self.hosts.items() if self.fleet.lines[name].alive]
         self.fleet.each("unlock", {host.name: [Step("unlock", lock.drop(host.app.root, self.owner["run"]))] for host in reached})
         self.fleet.close()

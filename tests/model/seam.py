@@ -13,7 +13,7 @@ import pytest
 
 from fabfile import cli, fleet, ownership, probe
 from fabfile.report import page
-from fabfile.run import lease, runner, signals, waves
+from fabfile.run import claim, lease, runner, signals, waves
 from fabfile.run.rollout import Rollout
 from fabfile.run.signals import Stop
 from tests.model import turns
@@ -168,6 +168,7 @@ def installed() -> Iterator[None]:
         patch.setattr(fleet.Fleet, "run", noting(fleet.Fleet.run))
         patch.setattr(lease, "threading", SimpleNamespace(Event=Bell, Thread=Thread))
         patch.setattr(lease, "_clock", lambda: world().now)
+        patch.setattr(claim, "threading", SimpleNamespace(Event=turns.Signal, Lock=Turnstile))
         patch.setattr(waves, "threading", SimpleNamespace(Lock=Turnstile))
         patch.setattr(ownership, "_read", read)
         patch.setattr(ownership, "os", SimpleNamespace(getpid=lambda: command().pid, environ={}))

@@ -183,3 +183,17 @@ class Turnstile:
 
     def __exit__(self, *_: object) -> None:
         self.taken = False
+
+
+class Signal:
+    """Stand in for threading.Event among tasks."""
+
+    def __init__(self) -> None:
+        self.given = False
+
+    def set(self) -> None:
+        self.given = True
+
+    def wait(self) -> None:
+        if not self.given:
+            Pool.turns.pause(lambda: self.given)

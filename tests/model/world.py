@@ -208,16 +208,16 @@ class Line:
         for play in self.plays:
             play.tear()
 
-    def beat(self, steps: list[Step], mark: str) -> None:
+    def beat(self, script: Callable[[], list[Step]], mark: str) -> None:
         if self.up and self.place.away_until <= self.world.now:
-            for step in steps:
+            for step in script():
                 words, stdin, _ = parsed(step.command)
                 list(self.place.do(list(words), stdin, lambda *_, **__: None))
 
-    def run(self, steps: list[Step], mark: str, heard: Callable[[dict[str, Any]], None]) -> Outcome:
+    def run(self, script: Callable[[], list[Step]], mark: str, heard: Callable[[dict[str, Any]], None]) -> Outcome:
         command, task = self._command(), self.world.turns.current
         assert task is not None
-        play = Play(self.place, steps, command)
+        play = Play(self.place, script(), command)
         nth = command.seen[task.phase]
         command.seen[task.phase] += 1
         command.plays.append(play)
