@@ -22,6 +22,7 @@ from .transport import Broken, Gateways, Line, Outcome, Pipe, Unreachable
 LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, artifact, node, journal, balancer, byhand, hooks, doctor))
 INSTALL = "install"
 NOT_SENT = 255  # what ssh itself exits with
+THREADS = 10_000   # at most; only as many begin as have work at once, and they serve all phases. Fewer, and a wave could wait for its hosts
 REOPEN_FOR = 60.0  # seconds in which a lost host may come back before its state is called unknown
 
 
@@ -68,6 +69,7 @@ class Fleet:
         self.emit = emit
         self.equipped: set[str] = set()  # hosts that have our scripts, these very ones
         self.beats: Mapping[str, Step] = {}  # what shows each host that we are alive, once it is claimed
+        self._pool = ThreadPoolExecutor(max_workers=THREADS)
         self.stopping = threading.Event()  # set by an interrupt or a failure: nothing new may begin
 
     def open(self) -> None:
@@ -206,27 +208,20 @@ class Fleet:
 
     def together(self, work: Callable[[str], Any], names: Iterable[str], interrupted: Callable[[], None] | None = None) -> dict[str, Any]:
         """
-        Do the work for all names at once, one thread each; return results in the order of names.
+        Do the work for all names at once, a thread each; return results in the order of names.
 
         On Ctrl-C: set `stopping`, so that nothing new begins, call `interrupted`, and wait for what is in hand.
         """
-        names = list(names)
-        if not names:
-            return {}
-        pool = ThreadPoolExecutor(max_workers=len(names))
+        futures = {name: self._pool.submit(work, name) for name in names}
         try:
-            futures = {name: pool.submit(work, name) for name in names}
-            try:
-                wait(futures.values())
-            except KeyboardInterrupt:
-                self.stopping.set()
-                if interrupted:
-                    interrupted()
-                wait(futures.values())
-                raise
-            return {name: future.result() for name, future in futures.items()}
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            wait(futures.values())
+        except KeyboardInterrupt:
+            self.stopping.set()
+            if interrupted:
+                interrupted()
+            wait(futures.values())
+            raise
+        return {name: future.result() for name, future in futures.items()}
 
     def hang_up(self) -> None:
         """Close every connection: scripts that carry the dead-man's stdin end on their hosts."""

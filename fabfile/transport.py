@@ -34,7 +34,8 @@ from .commands.shell import Shell
 from .inventory.values import Ssh
 
 CONNECT_TIMEOUT = 15.0    # seconds, for TCP, banner and login each
-PULSE = 10.0              # seconds between two requests for a sign of life
+PULSE = 10.0              # seconds of silence, after each of which we request a sign of life
+ALWAYS = 0.001            # seconds since we sent something: our heartbeats say nothing of how the host is
 UNANSWERED = 3            # such requests in a row end the connection: what hangs may still acknowledge every packet
 USER_TIMEOUT_MS = 30_000  # unacknowledged bytes older than this end the connection
 HANDSHAKES = 10           # at once; sshd's MaxStartups (10:30:100) drops logins at random beyond
@@ -470,7 +471,7 @@ def _connect(ssh: Ssh, gateways: Gateways, timeout: float, asked: float, gateway
     connection.open()
     # Paramiko's thread wakes up ten times a second to look around; of hundreds of hosts that alone would keep a core busy.
     connection.transport.sock.settimeout(PULSE)
-    threading.Thread(target=connection.transport.feel_pulse, daemon=True).start()
+    connection.transport.packetizer.set_keepalive(ALWAYS, connection.transport.feel_pulse)
     return connection
 
 
@@ -503,6 +504,8 @@ if TYPE_CHECKING:
     class _Paramiko(paramiko.Transport):
         """Name what Paramiko has and its stubs leave out."""
 
+        clear_to_send: threading.Event
+
         def _send_user_message(self, data: paramiko.Message) -> None: ...
         def _parse_request_success(self, m: paramiko.Message) -> None: ...
         def _parse_request_failure(self, m: paramiko.Message) -> None: ...
@@ -514,15 +517,16 @@ class _Transport(_Paramiko):
     _unanswered = 0
 
     def feel_pulse(self) -> None:
-        """Ask for a sign of life again and again, and hang up when none comes: Paramiko's own keepalive wants no answer."""
-        while self.is_active():
-            if self._unanswered >= UNANSWERED:
-                self.close()
-                return
-            self._unanswered += 1
-            with suppress(EOFError, OSError, paramiko.SSHException):
-                self._send_user_message(_pulse())
-            time.sleep(PULSE)
+        """
+        Ask a host that was silent for a while for a sign of life, and hang up when none comes: Paramiko's own keepalive wants no answer.
+
+        Paramiko's thread calls it each time when the socket's timeout has passed without a byte.
+        """
+        if self._unanswered >= UNANSWERED:
+            raise EOFError("no sign of life")
+        self._unanswered += 1
+        if self.clear_to_send.is_set():  # while keys are exchanged it would wait for itself
+            self._send_user_message(_pulse())
 
     def stop_thread(self) -> None:
         """End the thread at once: it may be waiting for the socket."""

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from fabfile import transport
 from fabfile.commands.shell import Shell, Step, cmd, script
 from fabfile.errors import PreflightFailed, UsageError
 from fabfile.fleet import Fleet
@@ -488,6 +489,35 @@ def test_a_link_lost_in_the_middle_means_unknown_and_ends_the_step(ground, opene
     line.open()
     assert ran(line, cmd("true")).code == 0
     relay.close()
+
+
+@pytest.mark.parametrize("beats", [False, True], ids=["silent", "with heartbeats"])
+def test_a_host_that_hangs_is_given_up_though_its_kernel_acknowledges_every_packet(ground, opened, monkeypatch, beats):
+    monkeypatch.setattr(transport, "PULSE", 0.3)
+    line, ends = opened(ground.ssh()), []
+    assert ran(line, cmd("sleep", "2")).code == 0  # who answers is asked again and again
+    thread = threading.Thread(target=lambda: ends.append(ran(line, cmd("sleep", "60"))))
+    sessions = offspring(ground.sshd.process.pid)
+    thread.start()
+    time.sleep(0.5)
+    try:
+        for pid in sessions:
+            os.kill(pid, signal.SIGSTOP)
+        begun = time.monotonic()
+        while thread.is_alive() and time.monotonic() - begun < 10:
+            if beats:
+                line.beat(lambda: script("", [], MARK), MARK)
+            thread.join(0.1)
+        assert (time.monotonic() - begun < 5, [end.code for end in ends]) == (True, [None])
+    finally:
+        for pid in sessions:
+            os.kill(pid, signal.SIGCONT)
+
+
+def offspring(pid: int) -> list[int]:
+    """Give the processes that descend from one."""
+    children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [found for child in children for found in (child, *offspring(child))]
 
 
 def test_hanging_up_ends_the_step_in_hand(ground, opened, tmp_path):
