@@ -19,7 +19,7 @@ import shlex
 import socket
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -38,7 +38,8 @@ PULSE = 10.0              # seconds of silence, after each of which we request a
 ALWAYS = 0.001            # seconds since we sent something: our heartbeats say nothing of how the host is
 UNANSWERED = 3            # such requests in a row end the connection: what hangs may still acknowledge every packet
 USER_TIMEOUT_MS = 30_000  # unacknowledged bytes older than this end the connection
-HANDSHAKES = 10           # at once; sshd's MaxStartups (10:30:100) drops logins at random beyond
+HANDSHAKES = 10           # at once with one sshd: its MaxStartups (10:30:100) drops logins at random beyond
+LOGINS = 64               # at once with all: each takes some milliseconds of this machine, and has a limit
 TAIL_LINES = 40
 CHANNELS = 8              # at once on one connection; sshd's MaxSessions is 10
 FREEING = (0.02, 0.1, 0.5)  # seconds between requests for a session that sshd refuses
@@ -56,7 +57,8 @@ EVENT_LIMIT = 8_388_608   # of a line that is meant for us: a host with many wor
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else its tracebacks land on stderr
 
-_handshakes = threading.BoundedSemaphore(HANDSHAKES)
+_logins = threading.BoundedSemaphore(LOGINS)
+_handshakes: dict[tuple[str, int], threading.BoundedSemaphore] = defaultdict(partial(threading.BoundedSemaphore, HANDSHAKES))
 
 
 class Unreachable(Exception):
@@ -174,7 +176,7 @@ class Line:
         asked = time.monotonic()
         for attempt in (1, 2, 3):
             try:
-                with _handshakes:
+                with _handshakes[_address(self.ssh)], _logins:
                     self.connection = _connect(self.ssh, self.gateways, self.timeout, asked)
                 return
             except Unreachable:

@@ -118,14 +118,13 @@ def carry_out(command: list[str], fleet: Fleet, env: Mapping[str, str], cwd: Pat
         child = subprocess.Popen(
             command, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, preexec_fn=enter, start_new_session=True)
         watch = Watch(fleet, child.pid, memory) if memory or watched else None
+        late = threading.Timer(LIMIT, child.kill)  # a wait with a limit looks every 50 ms, and so would the wall
+        late.start()
         try:
-            code = child.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            code = f"nothing within {LIMIT:.0f} s"
+            code = child.wait()
         finally:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
+            late.cancel()
+            child.kill()
             if watch:
                 watch.stop()
     if code:
