@@ -6,10 +6,12 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 REVOKED, AUTHORITY = "@revoked", "@cert-authority"
 SSH_PORT = 22
@@ -57,16 +59,42 @@ def entries(files: Iterable[str], name: str) -> list[Entry]:
 
 def _of_file(file: str, name: str) -> Iterator[Entry]:
     path = Path(file).expanduser()
-    text = ""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        text = path.read_text(encoding="utf-8", errors="replace")
-    for number, line in enumerate(text.split("\n"), 1):
-        words = line.split()
-        marker = words.pop(0) if words and words[0].startswith("@") else ""
-        # As ssh does, skip what is no entry: a comment, a key of a type that nobody knows, a torn line.
+    try:
+        changed = path.stat().st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    plain, others = _read(path, changed)
+    for line in sorted([*plain.get(name, ()), *others], key=lambda line: line.number):
+        # As ssh does, skip what is no entry: a key of a type that nobody knows, a torn line.
         with suppress(ValueError):
-            if len(words) >= 3 and not words[0].startswith("#") and _names(words[0], name):
-                yield Entry(key(" ".join(words[1:3])), f"{path}:{number}", marker)
+            if _names(line.patterns, name):
+                yield Entry(key(line.key), f"{path}:{line.number}", line.marker)
+
+
+class _Line(NamedTuple):
+    number: int
+    marker: str
+    patterns: str
+    key: str
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, changed: int) -> tuple[Mapping[str, list[_Line]], list[_Line]]:
+    """Take a file apart once for all hosts: lines by the names that stand in them, and those that must be tried for each name."""
+    plain: dict[str, list[_Line]] = {}
+    others: list[_Line] = []
+    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
+        words = text.split()
+        marker = words.pop(0) if words and words[0].startswith("@") else ""
+        if len(words) < 3 or words[0].startswith("#"):
+            continue
+        line = _Line(number, marker, words[0], " ".join(words[1:3]))
+        if set(words[0]) & set("*?!|"):
+            others.append(line)
+            continue
+        for name in set(words[0].lower().split(",")):
+            plain.setdefault(name, []).append(line)
+    return plain, others
 
 
 def _names(patterns: str, name: str) -> bool:

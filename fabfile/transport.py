@@ -23,7 +23,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import fabric
@@ -51,6 +51,7 @@ KNOWN_HOSTS = {           # ssh config's options, and what they are where they a
     "globalknownhostsfile": "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2",
 }
 PACKET = 32_768           # bytes sent at once: what sshd takes in one packet
+LAST_WORDS = 2.0          # seconds
 STALLED = 60.0            # seconds in which a host must take or give some bytes of a stream
 PASSING = ("entries", "output", "sample")  # events that are heard and not kept: there may be no end of them
 EVENT_LIMIT = 8_388_608   # of a line that is meant for us: a host with many workers has much to tell
@@ -131,7 +132,14 @@ class Pipe:
             if self.channel.exit_status < 0:
                 raise EOFError("no exit code came")
         if self.channel.exit_status:
-            raise Broken(self._said() or f"exit code {self.channel.exit_status}")
+            raise Broken(self._last_words() or f"exit code {self.channel.exit_status}")
+
+    def _last_words(self) -> str:
+        """Wait a little for what a command said before it failed: sshd may send its exit code first."""
+        self.channel.settimeout(LAST_WORDS)
+        with suppress(TimeoutError):
+            return self.channel.recv_stderr(PACKET).decode(errors="replace").strip()
+        return ""
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -143,7 +151,7 @@ class Pipe:
             raise Broken(self._said() or silent or f"connection lost: {err or type(err).__name__}") from None
 
     def _said(self) -> str:
-        """Give the command's own words."""
+        """Give the command's own words, as far as they are here."""
         return self.channel.recv_stderr(PACKET).decode(errors="replace").strip() if self.channel.recv_stderr_ready() else ""
 
 
@@ -401,23 +409,29 @@ class Gateways:
 
 @dataclass(frozen=True)
 class _Resolved:
-    """Hold what ssh config says of one host, with Fabric's own Config beside it."""
+    """Hold what ssh config says of one host, and the whole of it."""
 
-    config: fabric.Config
+    config: paramiko.SSHConfig
     entry: dict[str, Any]
     hostname: str
 
 
-_configs: dict[str | None, fabric.Config] = {}
-
-
 def _config(ssh: Ssh) -> _Resolved:
-    if ssh.ssh_config not in _configs:
-        overrides = {"runtime_ssh_path": ssh.ssh_config} if ssh.ssh_config else {}
-        _configs[ssh.ssh_config] = fabric.Config(**overrides)
-    config = _configs[ssh.ssh_config]
-    entry = dict(config.base_ssh_config.lookup(ssh.host))
-    return _Resolved(config, entry, entry.get("hostname", ssh.host))
+    return _resolved(ssh.ssh_config, ssh.host)
+
+
+@cache  # Paramiko goes through all of a config at each look
+def _resolved(file: str | None, host: str) -> _Resolved:
+    config = _read(file)
+    entry = dict(config.lookup(host))
+    return _Resolved(config, entry, entry.get("hostname", host))
+
+
+@cache
+def _read(file: str | None) -> paramiko.SSHConfig:
+    """Read a config file, or those of ssh itself."""
+    config: paramiko.SSHConfig = fabric.Config(**{"runtime_ssh_path": file} if file else {}).base_ssh_config
+    return config
 
 
 def _hop(text: str, ssh: Ssh) -> Ssh:
@@ -459,8 +473,8 @@ def _connect(ssh: Ssh, gateways: Gateways, timeout: float, asked: float, gateway
         ssh.host,
         user=ssh.user,
         port=ssh.port,
-        # Never the one that others read: Fabric writes into it, and for a moment it is empty.
-        config=found.config.clone(),
+        # One of its own: Fabric writes into it. A clone would copy all of ssh config for each host.
+        config=fabric.Config(ssh_config=found.config),
         # Never None: Fabric would look for a jump host by itself, and check no host key there.
         gateway=gateway or found.entry.get("proxycommand") or False,
         connect_timeout=timeout,
@@ -497,6 +511,8 @@ def _transport(kinds: set[str], sock: Any, **kwargs: Any) -> paramiko.Transport:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
     transport = _Transport(sock, **kwargs)
     options = transport.get_security_options()
+    # Paramiko compares the digests of all others byte by byte in Python.
+    options.ciphers = sorted(options.ciphers, key=lambda cipher: "-gcm@" not in cipher)
     # An ssh-rsa key signs by rsa-sha2-256 or -512.
     options.key_types = sorted(options.key_types, key=lambda kind: re.sub("^rsa-sha2-.*", "ssh-rsa", kind) not in kinds)
     return transport
