@@ -24,7 +24,7 @@ age() { # file; seconds since it was touched, which works on a full disk too
 tell_held() { # root
     # Who has made the directory writes its record next; give it a moment.
     for _ in 1 2 3 4 5; do [ "$(lock_owner "$1")" = null ] && [ -d "$1/.gapless/lock" ] || break; sleep 0.1; done
-    phase=$(head -n 1 "$1/.gapless/lock/phase" 2>/dev/null | tr -cd 'A-Za-z0-9 -') quiet=0
+    phase=$(tail -n 1 "$1/.gapless/lock/phase" 2>/dev/null | tr -cd 'A-Za-z0-9 -') quiet=0
     [ ! -e "$1/.gapless/lock/beat" ] || quiet=$(age "$1/.gapless/lock/beat") # who never beat is not known to be silent
     say "{\"event\":\"held\",\"owner\":$(lock_owner "$1"),\"phase\":\"$phase\",\"quiet\":$quiet}"
 }
@@ -91,7 +91,7 @@ own() { # root run; the fence: a deployer that was frozen and comes back stops h
 enter() { # root run phase
     own "$1" "$2"
     touch_beat "$1"
-    if printf '%s\n' "$3" 2>/dev/null >"$1/.gapless/lock/phase.next"; then mv "$1/.gapless/lock/phase.next" "$1/.gapless/lock/phase"; fi
+    printf '%s\n' "$3" 2>/dev/null >>"$1/.gapless/lock/phase" || true # the last one counts; a word that a full disk cut short is no harmless one
 }
 beat() { # root run
     if is_owner "$1" "$2"; then touch_beat "$1"; fi

@@ -46,15 +46,16 @@ fetch_commit() { # root repo commit
     mirror=$1/.gapless/mirror.git
     [ -d "$mirror" ] || { rm -rf "$mirror.new"; git init -q --bare "$mirror.new" && mv "$mirror.new" "$mirror"; }
     # The ref says next time what is here already, or the whole history would come again; and gc leaves what has one.
-    [ ! -e "$mirror/refs/gapless/$3" ] || return 0
-    git --git-dir="$mirror" cat-file -e "$3^{commit}" 2>/dev/null && return
+    if [ -e "$mirror/refs/gapless/$3" ] || { [ -e "$mirror/packed-refs" ] && grep -qF " refs/gapless/$3" "$mirror/packed-refs"; }; then
+        git --git-dir="$mirror" cat-file -e "$3^{commit}" 2>/dev/null && return
+    fi
     tidy=false count=0
     for _ in "$mirror"/refs/gapless/*; do count=$((count + 1)); done
     [ $((count % 10)) -ne 0 ] || tidy=true # git looks whether to pack its objects; it need not at each deploy
     # Not every server gives a bare commit; all give their branches and tags.
     git --git-dir="$mirror" -c maintenance.auto=$tidy fetch -q --no-tags -- "$2" "$3:refs/gapless/$3" 2>/dev/null || {
         git --git-dir="$mirror" fetch -q --no-tags -- "$2" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
-        git --git-dir="$mirror" cat-file -e "$3^{commit}"
+        git --git-dir="$mirror" update-ref "refs/gapless/$3" "$3"
     }
 }
 check_out() { # root release commit

@@ -103,11 +103,31 @@ def test_a_server_that_refuses_bare_commits_is_asked_for_its_branches(sh, root, 
     assert refused.returncode != 0
     ran = sh.run(Step("fetch", releases.fetch(str(root), f"file://{repo['url']}", repo["first"])), checked_out(root, repo))
     assert (ran.code, files(root / "releases" / "0001-abc")["plain.txt"]) == (0, "one\n")
-
-
-def test_a_commit_that_is_there_is_not_fetched_again(sh, root, repo):
-    assert sh.run(fetched(root, repo)).code == 0
     assert sh.run(Step("fetch", releases.fetch(str(root), "/nowhere/at/all", repo["first"]))).code == 0
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["as fetched", "packed by gc"])
+def test_a_commit_that_is_there_is_not_fetched_again(sh, root, repo, packed):
+    again = Step("fetch", releases.fetch(str(root), "/nowhere/at/all", repo["first"]))
+    assert sh.run(fetched(root, repo)).code == 0
+    if packed:
+        git(root / ".gapless/mirror.git", "gc", "-q")
+    assert sh.run(again).code == 0
+    for pack in (root / ".gapless/mirror.git/objects").rglob("*"):
+        if pack.is_file():
+            pack.unlink()
+    assert sh.run(again).code != 0  # a name without what it names is nothing that is there
+
+
+def test_git_tidies_the_mirror_up_at_every_tenth_commit(one, root, repo):
+    trace = one.home / "trace"
+    one.env["GIT_TRACE"] = str(trace)
+    assert one.run(fetched(root, repo)).code == 0
+    assert "maintenance run" not in trace.read_text()
+    for number in range(9):
+        git(root / ".gapless/mirror.git", "update-ref", f"refs/gapless/x{number}", repo["first"])
+    assert one.run(fetched(root, repo, "tip")).code == 0
+    assert "maintenance run" in trace.read_text()
 
 
 def test_only_what_is_new_is_fetched(one, root, repo):
