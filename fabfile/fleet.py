@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from . import heap
 from .commands import artifact, balancer, byhand, doctor, hooks, journal, lock, node, pm2, releases
 from .commands.shell import SILENT, Shell, Step, script
 from .errors import PreflightFailed, UsageError
@@ -64,6 +65,7 @@ class Fleet:
                 raise UsageError(f"{name}: there is no {ssh.ssh_config} (ssh_config: in hosts.yaml); for the lab: make lab")
             if ssh.known_hosts and not Path(ssh.known_hosts).is_file():
                 raise UsageError(f"{name}: there is no {ssh.known_hosts} (known_hosts: in hosts.yaml)")
+        heap.share()
         self.gateways = Gateways()
         self.lines = {name: Line(name, ssh, self.gateways) for name, ssh in hosts.items()}
         self.emit = emit

@@ -277,7 +277,9 @@ class Line:
     def _shell(self) -> paramiko.Channel:
         channel = self._session()
         channel.set_combine_stderr(True)
-        channel.exec_command("exec sh -s")
+        # Without waiting for the answer, as exec_command() does: the script may follow at once, and a refusal closes the channel.
+        assert self.connection is not None
+        self.connection.transport._send_user_message(_request_for_shell(channel))
         return channel
 
     def _exchange(self, text: Callable[[], Shell], mark: str, heard: Callable[[dict[str, Any]], None], outcome: Outcome) -> None:
@@ -564,6 +566,16 @@ class _Transport(_Paramiko):
         """Do as always; but a jump host that is gone is no reason for a traceback from this thread."""
         with suppress(EOFError, OSError):
             super().run()
+
+
+def _request_for_shell(channel: paramiko.Channel) -> paramiko.Message:
+    request = paramiko.Message()
+    request.add_byte(paramiko.common.cMSG_CHANNEL_REQUEST)
+    request.add_int(channel.remote_chanid)
+    request.add_string("exec")
+    request.add_boolean(True)
+    request.add_string("exec sh -s")
+    return request
 
 
 def _pulse() -> paramiko.Message:

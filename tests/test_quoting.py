@@ -99,9 +99,9 @@ RUNS = {
     "local.run": None, "cli.run": None, "self.fleet.run": None, "fleet.run": None, "self.run": {"fleet.py"}, "self.lines[host].run": {"fleet.py"},
     "subprocess.run": LOCAL, "super().run": {"transport.py"}, "program.run": {"program.py"},
 }
-WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "open_sftp", "sudo", "local", "system", "popen",
+WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "_send_user_message", "open_sftp", "sudo", "local", "system", "popen",
          "execv", "execve", "execvp", "execvpe", "execl", "execle", "execlp", "execlpe", "posix_spawn", "posix_spawnp", "spawnv", "spawnvp"}
-WIRE = (".exec_command('exec sh -s')", ".sendall(script[at:at + PACKET].encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)",
+WIRE = ("._send_user_message(_request_for_shell(channel))", "._send_user_message(_pulse())", ".sendall(script[at:at + PACKET].encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)",
         ".exec_command(order)", ".sendall(chunk)")  # a stream's one command, and its bytes
 BECOMES = ("look/ssh.py", "os.execvp('ssh', ['ssh', *words])")
 ROOM = {file.stem for file in (ROOMS / "commands").glob("*.py")}

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from fabfile import transport
@@ -489,6 +490,37 @@ def test_a_link_lost_in_the_middle_means_unknown_and_ends_the_step(ground, opene
     line.open()
     assert ran(line, cmd("true")).code == 0
     relay.close()
+
+
+class NoCommands(paramiko.ServerInterface):
+    """Let everybody in, give sessions, and refuse every command."""
+
+    def check_auth_publickey(self, username, key):
+        return paramiko.AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind, chanid):
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel, command):
+        return False
+
+
+def test_a_server_that_refuses_commands_is_no_reason_to_wait(ground, opened, tmp_path):
+    own = paramiko.ECDSAKey.generate()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def serve() -> None:
+            near, _ = listener.accept()
+            server = paramiko.Transport(near)
+            server.add_server_key(own)
+            server.start_server(server=NoCommands())
+
+        threading.Thread(target=serve, daemon=True).start()
+        line = opened(ground.ssh(port, ground.known((port, f"{own.get_name()} {own.get_base64()}"))))
+        begun = time.monotonic()
+        assert ran(line, cmd("true")).code is None
+        assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("beats", [False, True], ids=["silent", "with heartbeats"])

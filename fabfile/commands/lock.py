@@ -91,7 +91,8 @@ own() { # root run; the fence: a deployer that was frozen and comes back stops h
 enter() { # root run phase
     own "$1" "$2"
     touch_beat "$1"
-    printf '%s\n' "$3" 2>/dev/null >>"$1/.gapless/lock/phase" || true # the last one counts; a word that a full disk cut short is no harmless one
+    # The last one counts; a word that a full disk has cut short is no harmless one.
+    printf '%s\n' "$3" 2>/dev/null >>"$1/.gapless/lock/phase" || true
 }
 beat() { # root run
     if is_owner "$1" "$2"; then touch_beat "$1"; fi
