@@ -75,7 +75,7 @@ clean_node() { # script argument...
 build_step() { # root release run command env-file...
     log=$1/.gapless/runs/$3/build.log
     [ -d "${log%/*}" ] || mkdir -p -m 700 "$1/.gapless/runs" "${log%/*}"
-    (umask 077; : >>"$log")
+    [ -e "$log" ] || (umask 077; : >>"$log")
     cd "$1/releases/$2"
     printf '$ %s\n' "$4" >>"$log"
     # NODE_ENV=production would make npm leave out what the build needs.
