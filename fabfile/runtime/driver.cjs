@@ -387,7 +387,7 @@ async function revive(host, release) {
 async function outlive(host) {
   host.retired.clear(); // nobody will tell the end of these any more
   truth.attempt(() => host.pm2.disconnect());
-  host.pm2 = await truth.connect(host.plan.pm2);
+  host.pm2 = await truth.wake(host.plan.pm2);
   await revive(host, host.from);
 }
 
@@ -627,7 +627,7 @@ async function prepare(host) {
   if (!truth.marker(host.root, host.to)) throw new Refused(`release ${host.to} is not complete on this host`);
   host.from = now.release;
   const dead = !truth.daemon().pid;
-  host.pm2 = await truth.connect(host.plan.pm2);
+  host.pm2 = await truth.wake(host.plan.pm2);
   if (dead && host.from) await revive(host, host.from).catch((err) => giveUp(host, err));
   host.found = (await ours(host)).sort((a, b) => a.id - b.id);
   if (host.plan.scale) host.gates.env_files = (truth.readJson(settingsFile(host.root)) || {}).env_files; // what those that stay run with

@@ -12,7 +12,7 @@ const { attempt, connect, daemon, read, rpc } = require('./truth.cjs');
 const pids = () => attempt(() => fs.readdirSync('/proc'), []).filter((name) => /^\d+$/.test(name)).map(Number);
 const parentOf = (pid) => Number((read(`/proc/${pid}/stat`) || '').replace(/^.*\) /s, '').split(' ')[1]);
 
-/** Ask the daemon for its list, if there is one: connecting through PM2 would start it. */
+/** Ask the daemon for its list, if there is one. */
 async function list(pm2Dir) {
   return daemon().pid ? rpc(await connect(pm2Dir), 'getMonitorData', {}) : [];
 }

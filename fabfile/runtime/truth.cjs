@@ -46,8 +46,21 @@ function daemon() {
   return { pid: living ? pid : null, home: pm2Home(), socket: fs.existsSync(path.join(pm2Home(), 'rpc.sock')) };
 }
 
-/** Connect to the daemon of this user; spawns one if there is none, so look at daemon() first. */
+/**
+ * Connect to the daemon of this user, and never start one: by PM2's own client alone, which takes half the time of the whole module to load.
+ * Measured: 40 ms of CPU instead of 75, of every look at every host.
+ */
 async function connect(pm2Dir) {
+  const client = new (require(path.join(pm2Dir, 'lib/Client.js')))();
+  await within(RPC_LIMIT_MS, 'PM2', new Promise((resolve, reject) => {
+    client.launchRPC((err) => (err ? reject(err) : resolve()));
+    client.client_sock.once('reconnect attempt', () => reject(new Error('nobody listens on its socket')));
+  }));
+  return { Client: client, disconnect: () => client.disconnectRPC() };
+}
+
+/** Connect with the whole of PM2, which starts processes, and a daemon where there is none. */
+async function wake(pm2Dir) {
   const pm2 = require(pm2Dir);
   await within(RPC_LIMIT_MS, 'PM2', new Promise((resolve, reject) => pm2.connect((err) => (err ? reject(err) : resolve()))));
   return pm2;
@@ -323,7 +336,7 @@ async function facts(root, pm2Dir, named) {
   const { restarts: settled = {} } = (!answer.driving.length && readJson(path.join(runDir(root), 'settled.json'))) || {};
   try {
     if (isHalted(god.pid)) throw new Error('it is halted by a signal (SIGSTOP)');
-    // Asked through PM2 it would be taken for dead, and a second daemon started beside it.
+    // To wait for an answer would be in vain.
     if (!god.socket) throw new Error(`its socket ${god.home}/rpc.sock is gone, so nobody can talk to it`);
     const pm2 = await connect(pm2Dir);
     const all = await list(pm2, root);
@@ -365,7 +378,7 @@ async function withHealth(item, root, settled, usual) {
 
 module.exports = {
   alive, asError, attempt, connect, current, daemon, facts, health, isAtWork, list, marker, portHolder, read, readJson, releaseOf, rpc, runDir, saved, startOf, strays,
-  within, worker, workers,
+  wake, within, worker, workers,
 };
 
 // Piped into `node -` there is no require.main at all; required by the driver it is the driver.

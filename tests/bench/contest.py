@@ -12,7 +12,7 @@ from .fleet import Fleet, share
 
 Told = Callable[[str], None]
 CLOSE = ("fused", "gapless")  # ours, and what its targets name beside the floor
-OURS = ("floor", "gapless", "probed")  # a bench where one of these fails has failed
+OURS = ("floor", "gapless", "probed", "rolling")  # a bench where one of these fails has failed
 LONG_BUILD = 10.0  # seconds; what a real build takes is what a run waits for most
 
 
@@ -34,10 +34,11 @@ class Contest:
 
     def at(self, size: int, runs: int, fewer: int) -> dict[str, Any]:
         """Let everybody deploy to `size` hosts after a run that warms up: those of CLOSE so many times, the others fewer."""
-        taking_part = [self.floor, *self.everybody]
+        everybody = [each for each in self.everybody if each.size in (None, size)]
+        taking_part = [self.floor, *everybody]
         self.sizes[str(size)] = found = {each.name: each_found for each in taking_part if (each_found := self.warm(each, size))}
         for turn in range(runs):
-            for each in [each for each in self.everybody if each.name in found and (turn < fewer or each.name in CLOSE)] or [self.floor]:
+            for each in [each for each in everybody if each.name in found and (turn < fewer or each.name in CLOSE)] or [self.floor]:
                 self.pair(each, size, found)
                 wall = found[each.name]["runs"][-1]["wall"]
                 self.told(f"{size} hosts, run {turn + 1} of {runs}: {each.name} {wall:.2f} s, floor {found['floor']['runs'][-1]['wall']:.2f} s")

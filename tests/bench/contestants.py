@@ -26,7 +26,7 @@ app:
   migrate: echo {name} >>../../migrated
   shared: {{files: [.env], dirs: [uploads]}}
   health: {health}
-defaults: {{max_parallel: 100%, min_healthy_time: 0s, healthy_deadline: 10s, kill_timeout: 5s}}
+defaults: {{max_parallel: {parallel}, min_healthy_time: 0s, healthy_deadline: 10s, kill_timeout: 5s}}
 groups:
   bench:
     ssh_config: ./ssh_config
@@ -67,11 +67,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Hold one who takes part; `command` prepares a job and gives the command line, `root` is below each host's home."""
+    """Hold one who takes part; `command` prepares a job and gives the command line, `root` is below each host's home, `size` the only fleet."""
 
     name: str
     root: str
     command: Callable[[Job], list[str]]
+    size: int | None = None
 
 
 def floor(job: Job) -> list[str]:
@@ -91,14 +92,14 @@ def pyinfra(job: Job) -> list[str]:
     return [str(rivals.pyinfra()), "--yes", "inventory.py", str(HERE / "peers/pyinfra_deploy.py")]
 
 
-def gapless(root: str, health: str) -> Callable[[Job], list[str]]:
-    """Give the command of a deploy of ours, with the prober on, whose app has this health route."""
+def gapless(root: str, health: str, parallel: str = "100%") -> Callable[[Job], list[str]]:
+    """Give the command of a deploy of ours, with the prober on, whose app has this health route; so many hosts are reloaded at once."""
     def command(job: Job) -> list[str]:
         link = job.folder / "ssh_config"
         if not link.exists():
             link.symlink_to(job.fleet.ssh_config)
         hosts = ", ".join(job.hosts)
-        text = HOSTS_YAML.format(repo=job.fleet.repo, build=job.build, hosts=hosts, name=job.commit, root=root, health=health)
+        text = HOSTS_YAML.format(repo=job.fleet.repo, build=job.build, hosts=hosts, name=job.commit, root=root, health=health, parallel=parallel)
         (job.folder / "hosts.yaml").write_text(text)
         return [str(PROGRAMS / "fab"), "--search-root", str(CHECKOUT), "deploy", "--hosts", "bench"]
     return command
@@ -112,4 +113,5 @@ EVERYBODY: Mapping[str, Contestant] = {each.name: each for each in (
     Contestant("pyinfra", "pyinfra", pyinfra),
     Contestant("gapless", "gapless", gapless("gapless", "none")),
     Contestant("probed", "probed", gapless("probed", "{path: /}")),
+    Contestant("rolling", "rolling", gapless("rolling", "none", parallel="1"), size=10),
 )}

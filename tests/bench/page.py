@@ -18,6 +18,7 @@ WHO = {
     "naive": "Fabric's `ThreadingGroup`, a `run()` per step, as most fabfiles do it",
     "pyinfra": "a pyinfra deploy, with its own operations where it has them",
     "gapless": "`fab deploy --hosts bench` with `max_parallel: 100%`; locks, facts, gate, journal, history and report are in it",
+    "rolling": "the same with `max_parallel: 1`, one host after another",
     "probed": "the same for an app with a port, so that its prober asks every host all the while",
 }
 DRAWN = {
@@ -134,6 +135,9 @@ def picture(data: Data) -> str:
             for series, value in zip(panels.values(), values, strict=False):
                 if value:
                     series.setdefault(DRAWN[name], {})[int(size)] = value
+    if data["many"]:
+        for series, figure in zip(panels.values(), ("wall", "cpu", "memory"), strict=True):
+            series.setdefault(DRAWN["gapless"], {})[data["many"]["hosts"]] = data["many"]["short"][figure]
     return plot.draw(panels)
 
 

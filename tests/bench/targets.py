@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import figures
+from . import figures, work
 
 Data = Mapping[str, Any]
 COLUMNS = ("figure", "at", "at most", "measured", "")
@@ -65,10 +65,22 @@ def memory_with_many(data: Data) -> float | None:
     return figures.slope({smallest: sizes[smallest], data["many"]["hosts"]: data["many"]["short"]["memory"]})
 
 
+def wave(size: int) -> Callable[[Data], float | None]:
+    """Give what each further wave of one host takes over its host's own reload."""
+    def measure(data: Data) -> float | None:
+        here = data["sizes"].get(str(size), {})
+        if not {"gapless", "rolling"} <= here.keys():
+            return None
+        at_once, in_turn = (figures.cell(here[name])["wall"]["median"] for name in ("gapless", "rolling"))
+        return float(in_turn - at_once) / (size - 1) - work.RELOAD
+    return measure
+
+
 TARGETS = (
     *(Target("wall / floor", hosts, limit, ratio("wall", "floor", size)) for hosts, size, limit in (
         ("1 host", 1, 1.3), ("10 hosts", 10, 0.95), ("30 hosts", 30, 0.75), ("100 hosts", 100, 0.5))),
     *(Target("wall / fused Fabric", f"{size} hosts", 1.15, ratio("wall", "fused", size)) for size in (10, 30, 100)),
+    Target("a further wave over its reload, s", "10 waves", 0.36, wave(10)),
     Target("controller CPU / floor", "1 host", 2.5, ratio("cpu", "floor", 1)),
     Target("controller CPU / floor", "30 hosts", 0.3, ratio("cpu", "floor", 30)),
     Target("controller CPU, s per further host", "all sizes", 0.03, growth("gapless", "cpu")),
