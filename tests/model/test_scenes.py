@@ -146,6 +146,7 @@ def test_of_two_at_once_one_goes_on(make: Make) -> None:
     world.go_on()
     judge(world, first)
     assert sorted([first.code, second.code]) == [0, 3]
+    assert second.seen["claim"] == 1  # who has not got the first host asks no other
 
 
 def test_a_build_that_fails_on_one_host_switches_none(make: Make) -> None:
@@ -219,3 +220,15 @@ def test_ctrl_c_while_a_host_is_drained_puts_it_back_as_it_was(make: Make) -> No
     stopped = deploy(world, Fault("interrupt", "drain", 1, 1))
     assert (stopped.code, [host.current for host in world.hosts.values()]) == (130, [NEW, OLD, OLD])
     assert not any(map(world.out, world.hosts))
+
+
+@pytest.mark.parametrize("away", [0, 1, 2])
+def test_a_host_out_of_reach_leaves_no_lock_on_the_others(make: Make, away: int) -> None:
+    """Each host is locked as soon as it is reached, once the first one is; so the others may be by the time when one is given up."""
+    world = make()
+    hosts = list(world.hosts.values())
+    hosts[away].away_until = world.now + 1000
+    assert (deploy(world).code, releases(world)) == (4, {OLD})
+    assert [host.lock for host in hosts] == [None, None, None]
+    hosts[away].away_until = 0.0
+    assert (deploy(world).code, releases(world)) == (0, {NEW})
