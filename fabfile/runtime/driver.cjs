@@ -139,16 +139,12 @@ const before = (host) => ({
  */
 async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = null }) {
   const deadline = Date.now() + limit;
+  const over = ({ pid }) => (pid && seen.pids.add(pid), { state: '', pid: null }); // its end is told once
   let last = { state: '', pid: null };
   let asked = Date.now();
   for (;;) {
     const { count } = host.changes;
     const record = truth.workers(host.root).find((item) => item.pm_id === id && item.release === release && !seen.pids.has(item.pid));
-    if (record && (record.state !== last.state || record.pid !== last.pid)) {
-      last = record;
-      host.journal.write('worker', { id, pid: record.pid, release, state: record.state });
-    }
-    if (record && record.state === 'open') return record;
     const wrong = unwanted && truth.workers(host.root).find((item) => item.pm_id === id && item.release === unwanted && waiting(item));
     if (wrong) await end(wrong.pid);
     const crash = crashFiles(host.root).find((name) => !seen.crashes.has(name) && isOf(host.root, name, id));
@@ -157,11 +153,18 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
       const { why, lines } = readCrash(host.root, crash);
       if (forgive === 0) throw new Refused(why, lines);
       forgive -= 1;
-      last = { state: '', pid: null };
+      last = over(last);
     } else if (last.pid && !truth.alive(last.pid)) {
       if (forgive === 0) throw new Refused(`worker ${id} (pid ${last.pid}) was killed from outside while ${last.state}; out of memory?`);
-      last = { state: '', pid: null };
+      last = over(last);
     }
+    // After what became of the one before: PM2 may have put another in its place by now.
+    const there = record && !seen.pids.has(record.pid);
+    if (there && (record.state !== last.state || record.pid !== last.pid)) {
+      last = record;
+      host.journal.write('worker', { id, pid: record.pid, release, state: record.state });
+    }
+    if (there && record.state === 'open') return record;
     if (Date.now() > deadline) throw new Refused(late(id, limit, record));
     if (Date.now() - asked >= LIST_MS) {
       await wakeIfGivenUp(host, id, forgive);
