@@ -39,13 +39,14 @@ def short(file: Path) -> str:
 
 def read(file: Path) -> Iterable[Event]:
     """Read events; the last line of a run that was killed may be torn."""
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            yield event
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                yield event
 
 
 def document(run: Figures) -> str:
