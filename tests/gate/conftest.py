@@ -151,7 +151,7 @@ class Pm2:
         below = [daemon, *children(daemon)]
         os.kill(daemon, signal.SIGTERM)
         with contextlib.suppress(AssertionError):
-            eventually(lambda: not alive(daemon), within=20)
+            eventually(lambda: not any(map(alive, below)), within=20)  # its workers may end a moment after it
         left = [pid for pid in below if alive(pid)]
         for pid in left:
             os.kill(pid, signal.SIGKILL)
