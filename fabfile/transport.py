@@ -60,6 +60,7 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else its trac
 
 _logins = threading.BoundedSemaphore(LOGINS)
 _handshakes: dict[tuple[str, int], threading.BoundedSemaphore] = defaultdict(partial(threading.BoundedSemaphore, HANDSHAKES))
+_counting = threading.Lock()  # two who come first at the same instant must not get one each
 
 
 class Unreachable(Exception):
@@ -184,7 +185,7 @@ class Line:
         asked = time.monotonic()
         for attempt in (1, 2, 3):
             try:
-                with _handshakes[_address(self.ssh)], _logins:
+                with _turn(_address(self.ssh)), _logins:
                     self.connection = _connect(self.ssh, self.gateways, self.timeout, asked)
                 return
             except Unreachable:
@@ -317,6 +318,12 @@ class Line:
         """Hang up; a script that still runs and carries the dead-man's stdin ends with it."""
         if self.connection is not None:
             _hang_up(self.connection)
+
+
+def _turn(address: tuple[str, int]) -> threading.BoundedSemaphore:
+    """Give what counts the handshakes with one sshd."""
+    with _counting:
+        return _handshakes[address]
 
 
 def _listens(channel: paramiko.Channel) -> bool:

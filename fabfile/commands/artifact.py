@@ -45,11 +45,10 @@ fetch_artifact() { # root sha256 run url program
     fi || { rm -f "$part"; fail "the artifact could not be fetched by this host"; }
 }
 unpack_release() { # root release sha256 run program
-    place=$1/.gapless/artifacts dir=$1/releases/$2
+    place=$1/.gapless/artifacts
     [ ! -f "$place/$4.part" ] || mv "$place/$4.part" "$place/$3"
     [ -f "$place/$3" ] || fail "the artifact $3 is not on this host"
-    mkdir -p "$1/releases" "$1/shared"
-    mkdir "$dir" || no_room "$1" "$dir cannot be made"
+    begin_release "$1" "$2"
     if clean_node -e "$5" unpack "$place/$3" "$3" "$dir"; then return; fi
     rm -rf "$dir" "${place:?}/$3"
     room_in "$1"

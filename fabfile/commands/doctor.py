@@ -28,8 +28,7 @@ json_text() { # text; as a JSON string
 truly() { if "$@" >/dev/null 2>&1; then echo true; else echo false; fi; }
 look_at_clock() { say "{\"event\":\"clock\",\"at\":$(date +%s.%N | sed 's/[^0-9.].*//; s/[.]$//')}"; }
 look_at_room() { # root pm2_home
-    place=$1
-    while [ ! -e "$place" ]; do place=$(dirname "$place"); done
+    nearest "$1"
     room_in "$place"
     where="\"root\":$(json_text "$1"),\"place\":$(json_text "$place"),\"writable\":$(truly [ -w "$place" ])"
     say "{\"event\":\"room\",\"user\":$(json_text "$(id -un)"),$where,\"mb\":$free,\"inodes\":${inodes:-null}}"

@@ -27,9 +27,12 @@ refuse_unwritable() { # place
     ! is_read_only "$1" || fail "$1 lies on a file system that is read-only; the kernel's log may say why (dmesg)"
     fail "$1 is not writable for $(id -un); make it so: chown $(id -un) $1"
 }
-room_for() { # root min-mb
+nearest() { # path; sets `place` to it, or to what there is of the way to it
     place=$1
     while [ ! -e "$place" ]; do place=${place%/*} place=${place:-/}; done
+}
+room_for() { # root min-mb
+    nearest "$1"
     [ -w "$place" ] || refuse_unwritable "$place"
     [ ! -e "$1/.gapless" ] || [ -w "$1/.gapless" ] || refuse_unwritable "$1/.gapless"
     room_in "$place"
@@ -58,10 +61,13 @@ fetch_commit() { # root repo commit
         git --git-dir="$mirror" update-ref "refs/gapless/$3" "$3"
     }
 }
-check_out() { # root release commit
+begin_release() { # root release; makes its directory, and sets `dir` to it
     dir=$1/releases/$2
     { [ -d "$1/releases" ] && [ -d "$1/shared" ]; } || mkdir -p "$1/releases" "$1/shared"
     mkdir "$dir" || no_room "$1" "$dir cannot be made"
+}
+check_out() { # root release commit
+    begin_release "$1" "$2"
     export GIT_INDEX_FILE="$1/.gapless/index.$2"
     git --git-dir="$1/.gapless/mirror.git" --work-tree="$dir" read-tree -m -u "$3"
     # A repository that holds these files would call itself complete before it is.

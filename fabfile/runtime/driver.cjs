@@ -139,7 +139,6 @@ const before = (host) => ({
  */
 async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = null }) {
   const deadline = Date.now() + limit;
-  const over = ({ pid }) => (pid && seen.pids.add(pid), { state: '', pid: null }); // its end is told once
   let last = { state: '', pid: null };
   let asked = Date.now();
   for (;;) {
@@ -153,10 +152,10 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
       const { why, lines } = readCrash(host.root, crash);
       if (forgive === 0) throw new Refused(why, lines);
       forgive -= 1;
-      last = over(last);
+      last = ended(last, seen);
     } else if (last.pid && !truth.alive(last.pid)) {
       if (forgive === 0) throw new Refused(`worker ${id} (pid ${last.pid}) was killed from outside while ${last.state}; out of memory?`);
-      last = over(last);
+      last = ended(last, seen);
     }
     // After what became of the one before: PM2 may have put another in its place by now.
     const there = record && !seen.pids.has(record.pid);
@@ -172,6 +171,12 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
     }
     await host.changes.after(count, Math.min(asked + LIST_MS - Date.now(), LIST_MS)); // the clock may be set back
   }
+}
+
+/** Note a worker whose end was told, so that it is told once; nobody is there in its place yet. */
+function ended({ pid }, seen) {
+  if (pid) seen.pids.add(pid);
+  return { state: '', pid: null };
 }
 
 const DEAD = "PM2's daemon has died";

@@ -125,6 +125,7 @@ def carry_out(command: list[str], fleet: Fleet, env: Mapping[str, str], cwd: Pat
         finally:
             late.cancel()
             child.kill()
+            child.wait()
             if watch:
                 watch.stop()
     if code:
