@@ -91,7 +91,9 @@ def worker_pids(site: Site, host: str, since_deploy: bool) -> list[int]:
 
 def test_secrets_and_escape_sequences_of_the_app_are_made_harmless(site: Site) -> None:
     secret = site.lab.run("lab1", "sed -n s/^DATABASE_URL=//p ~/shop/shared/.env").stdout.strip().strip("'\"")
-    site.lab.run("lab1", f"printf 'at {secret} \\033]0;owned\\007\\033[2Jend\\n' >> ~/.pm2/logs/shop-out-0.log")
+    # With a time of its own: without one it counts as written with the line before it, and another worker may have had its say since.
+    line = f"printf '%s at {secret} \\033]0;owned\\007\\033[2Jend\\n' \"$(date -u +%Y-%m-%dT%H:%M:%S.999Z)\""
+    site.lab.run("lab1", f"{line} >> ~/.pm2/logs/shop-out-0.log")
     shown = [site.fab("logs", "--lines", "3", hosts="lab1").out, site.fab("logs", "--lines", "3", "--format", "json", hosts="lab1").out,
              site.fab("exec", "--command", "tail -n 1 ~/.pm2/logs/shop-out-0.log; cat shared/.env >&2", hosts="lab1").out]
     for out in shown:
