@@ -81,6 +81,7 @@ function pinnedEnv(root, release, processes) {
   return pins;
 }
 
+const pidOf = (crash) => Number(/\d+/.exec(crash)[0]);
 const crashFiles = (root) => truth.attempt(() => fs.readdirSync(truth.runDir(root)), []).filter((name) => /^crash-\d+\.log$/.test(name));
 
 /** Forget crash files and records of processes that are gone, so that a new one can be told from an old one. */
@@ -132,6 +133,8 @@ const before = (host) => ({
   crashes: new Set(crashFiles(host.root)),
 });
 
+const NOBODY = { state: '', pid: null };
+
 /**
  * Wait until process `id` has an open worker of `release` that was not there before; return its record.
  * Throws Refused when it crashed (more often than `forgive` times), was killed, or was not open within `limit` ms.
@@ -139,7 +142,7 @@ const before = (host) => ({
  */
 async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = null }) {
   const deadline = Date.now() + limit;
-  let last = { state: '', pid: null };
+  let last = NOBODY;
   let asked = Date.now();
   for (;;) {
     const { count } = host.changes;
@@ -152,11 +155,12 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
       const { why, lines } = readCrash(host.root, crash);
       if (forgive === 0) throw new Refused(why, lines);
       forgive -= 1;
-      last = ended(last, seen);
+      seen.pids.add(pidOf(crash));
     } else if (last.pid && !truth.alive(last.pid)) {
       if (forgive === 0) throw new Refused(`worker ${id} (pid ${last.pid}) was killed from outside while ${last.state}; out of memory?`);
-      last = ended(last, seen);
+      seen.pids.add(last.pid);
     }
+    if (seen.pids.has(last.pid)) last = NOBODY; // its end was told, once
     // After what became of the one before: PM2 may have put another in its place by now.
     const there = record && !seen.pids.has(record.pid);
     if (there && (record.state !== last.state || record.pid !== last.pid)) {
@@ -171,12 +175,6 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
     }
     await host.changes.after(count, Math.min(asked + LIST_MS - Date.now(), LIST_MS)); // the clock may be set back
   }
-}
-
-/** Note a worker whose end was told, so that it is told once; nobody is there in its place yet. */
-function ended({ pid }, seen) {
-  if (pid) seen.pids.add(pid);
-  return { state: '', pid: null };
 }
 
 const DEAD = "PM2's daemon has died";
@@ -198,9 +196,9 @@ async function wakeIfGivenUp(host, id, forgive) {
   truth.rpc(host.pm2, 'restartProcessId', { id, env: {} }, Infinity).catch((err) => host.journal.write('note', { text: err.message }));
 }
 
-/** Say whether a crash file is of process `id`; one without a record is, for one worker boots at a time. */
+/** Say whether a crash file is of process `id`; one without a record (the disk was full) is, for one worker boots at a time. */
 function isOf(root, name, id) {
-  const record = truth.worker(root, Number(/\d+/.exec(name)[0]));
+  const record = truth.worker(root, pidOf(name));
   return !record || record.pm_id === id;
 }
 

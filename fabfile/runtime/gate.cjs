@@ -121,8 +121,8 @@ const unproven = () => UNPROVEN.has(worker.state);
 function explain(reason, message, detail) {
   crashed = true;
   const headline = `${reason}: ${message.split('\n', 1)[0]}`;
+  enter(worker.state, { why: headline }); // first: it tells whose crash log this is
   put(files.crash, [headline, detail, '--- last output ---', lastLines(outputTail), ''].join('\n'));
-  enter(worker.state, { why: headline });
 }
 
 /** End a worker that has not served yet; one that was told to stop owes no explanation. */

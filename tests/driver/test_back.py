@@ -67,6 +67,22 @@ def test_a_process_that_was_replaced_goes_back_when_a_new_one_fails(host: Host) 
     host.serves(old)
 
 
+def test_a_new_process_that_goes_on_crashing_costs_no_other_worker_its_way_back(host: Host) -> None:
+    """PM2 respawns the new one from the old release, which knows no such process, while the old one comes back."""
+    old = host.up(host.release(1))
+    wait = "Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);"  # for the driver to look in between
+    words = "put(files.crash, [headline, detail, '--- last output ---', lastLines(outputTail), ''].join('\\n'));"
+    host.patch("gate.cjs", words, words + wait)
+    host.turn(old, "slow", host.name)
+    host.processes = (host.process(), host.process("b"))
+    bad = host.release(2)
+    host.turn(bad, "throws", f"{host.name}b")
+    with lossless(host, old, bad):
+        word = host.deploy(bad)
+    assert word["event"] == "reverted", host.story()
+    host.serves(old)
+
+
 def test_the_parked_worker_lives_on_when_even_the_old_release_cannot_start(host: Host) -> None:
     """The database is away: no release gets healthy, and the worker of before is all there is."""
     old = host.up(host.release(1))

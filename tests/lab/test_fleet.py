@@ -53,7 +53,7 @@ def start_server(lab: Lab, host: str) -> None:
     lab.run(host, f'. ~/shop/shared/.env; export PORT; setsid node -e "{serve}" </dev/null >/dev/null 2>&1 &')
 
 
-def wait_for(what: object, seconds: float = 5) -> float:
+def wait_for(what: object, seconds: float = 20) -> float:
     begun = time.monotonic()
     while not what():  # type: ignore[operator]
         assert time.monotonic() - begun < seconds, "waited in vain"
@@ -250,6 +250,7 @@ def test_a_bound_lab_dies_with_its_owner_and_its_name_is_free(name: str, mode: s
         pids = standing.pids("lab1") + standing.pids("lablb")
         owner.kill()
     wait_for(lambda: not any(loopback.command_line(pid) for pid in pids))
+    wait_for(lambda: name_is_free(name))  # a process that ends lets go of its files after its command line
     Lab.up(name, 1, mode).down()
     assert_nothing_left(name, pids)
 
