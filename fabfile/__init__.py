@@ -7,6 +7,10 @@ from invoke import Collection
 # Invoke keeps no compiled modules for a file of tasks; this is a package, and would be compiled anew by each command.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
+from . import heap  # noqa: E402
+
+heap.collect_seldom()  # before the other modules are loaded
+
 from . import build, deploy, doctor, env, hands, init, logs, migrate, ops, picture, reload, resume, rollback, touch  # noqa: E402
 from .folded import Folded  # noqa: E402
 

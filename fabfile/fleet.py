@@ -18,7 +18,8 @@ from .commands import artifact, balancer, byhand, doctor, hooks, journal, lock, 
 from .commands.shell import SILENT, Shell, Step, script
 from .errors import PreflightFailed, UsageError
 from .inventory.values import Balancer, Ssh
-from .transport import Broken, Gateways, Line, Outcome, Pipe, Unreachable
+from .sshconfig import Unreachable
+from .transport import Broken, Gateways, Line, Outcome, Pipe
 
 LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, artifact, node, journal, balancer, byhand, hooks, doctor))
 INSTALL = "install"

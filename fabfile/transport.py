@@ -9,29 +9,28 @@ from __future__ import annotations
 
 import codecs
 import errno
-import getpass
 import json
 import logging
 import os
 import random
 import re
-import shlex
 import socket
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import fabric
 import paramiko
 
-from . import knownhosts
+from . import knownhosts, sshconfig
 from .commands.shell import Shell
 from .inventory.values import Ssh
+from .sshconfig import Found, Unreachable
 
 CONNECT_TIMEOUT = 15.0    # seconds, for TCP, banner and login each
 PULSE = 10.0              # seconds of silence, after each of which we request a sign of life
@@ -46,10 +45,6 @@ FREEING = (0.02, 0.1, 0.5)  # seconds between requests for a session that sshd r
 HEARTBEAT = b"\n"         # on the stdin of a script that runs
 LINE_LIMIT = 65_536       # characters kept of a line without end
 KEY_TROUBLE = {"REVOKED": "key revoked", "CHANGED": "key changed"}  # words of knownhosts.fault, and the kind that they tell
-KNOWN_HOSTS = {           # ssh config's options, and what they are where they are not set
-    "userknownhostsfile": "~/.ssh/known_hosts ~/.ssh/known_hosts2",
-    "globalknownhostsfile": "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2",
-}
 PACKET = 32_768           # bytes sent at once: what sshd takes in one packet
 LAST_WORDS = 2.0          # seconds
 STALLED = 60.0            # seconds in which a host must take or give some bytes of a stream
@@ -61,20 +56,6 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else its trac
 _logins = threading.BoundedSemaphore(LOGINS)
 _handshakes: dict[tuple[str, int], threading.BoundedSemaphore] = defaultdict(partial(threading.BoundedSemaphore, HANDSHAKES))
 _counting = threading.Lock()  # two who come first at the same instant must not get one each
-
-
-class Unreachable(Exception):
-    """
-    Tell why a host can't be worked on.
-
-    `kind` says refused, timeout, no route, name, auth, key file, algorithms, jump and the kinds of host key trouble apart; `hop` is the
-    jump host whose trouble it is.
-    """
-
-    def __init__(self, text: str, kind: str = "other", hop: Ssh | None = None) -> None:
-        super().__init__(text)
-        self.kind = kind
-        self.hop = hop
 
 
 @dataclass
@@ -185,7 +166,7 @@ class Line:
         asked = time.monotonic()
         for attempt in (1, 2, 3):
             try:
-                with _turn(_address(self.ssh)), _logins:
+                with _turn(sshconfig.address(self.ssh)), _logins:
                     self.connection = _connect(self.ssh, self.gateways, self.timeout, asked)
                 return
             except Unreachable:
@@ -197,7 +178,7 @@ class Line:
 
     def address(self) -> str:
         """Return the address that ssh config gives this host."""
-        return self.connection.host if self.connection else _config(self.ssh).hostname
+        return self.connection.host if self.connection else sshconfig.found(self.ssh).hostname
 
     def run(self, text: Callable[[], Shell], mark: str, heard: Callable[[dict[str, Any]], None]) -> Outcome:
         """
@@ -388,7 +369,7 @@ class Gateways:
             hops = jumps.split(",")
             for number, hop in enumerate(hops, 1):
                 key = ssh.ssh_config, ssh.known_hosts, ",".join(hops[:number])
-                through = self._living(key) or self._jump(key, _hop(hop, ssh), timeout, asked, through)
+                through = self._living(key) or self._jump(key, sshconfig.hop(hop, ssh), timeout, asked, through)
                 self._open[key] = through
             assert through is not None
             return through
@@ -416,74 +397,16 @@ class Gateways:
             _hang_up(connection)
 
 
-@dataclass(frozen=True)
-class _Resolved:
-    """Hold what ssh config says of one host, and the whole of it."""
-
-    config: paramiko.SSHConfig
-    entry: dict[str, Any]
-    hostname: str
-
-
-def _config(ssh: Ssh) -> _Resolved:
-    return _resolved(ssh.ssh_config, ssh.host)
-
-
-@cache  # Paramiko goes through all of a config at each look
-def _resolved(file: str | None, host: str) -> _Resolved:
-    config = _read(file)
-    entry = dict(config.lookup(host))
-    return _Resolved(config, entry, entry.get("hostname", host))
-
-
-@cache
-def _read(file: str | None) -> paramiko.SSHConfig:
-    """Read a config file, or those of ssh itself."""
-    config: paramiko.SSHConfig = fabric.Config(**{"runtime_ssh_path": file} if file else {}).base_ssh_config
-    return config
-
-
-def _hop(text: str, ssh: Ssh) -> Ssh:
-    """Read one hop of a ProxyJump: [ssh://][user@]host[:port]."""
-    found = re.fullmatch(r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<ip>[^]]+)]|(?P<host>[^:]+))(?::(?P<port>[0-9]+))?", text.strip())
-    if not found:
-        raise Unreachable(f"{ssh.host}: ProxyJump {text} can't be read; write user@host:port")
-    port = found["port"]
-    return Ssh(
-        host=found["ip"] or found["host"], user=found["user"], port=int(port) if port else None, ssh_config=ssh.ssh_config,
-        known_hosts=ssh.known_hosts,
-    )
-
-
-def _jumps(ssh: Ssh, found: _Resolved) -> str:
-    """Give the ProxyJump of a host; one that leads to the host itself (under `Host *`) means none."""
-    jumps: str = found.entry.get("proxyjump", "none")
-    if jumps.lower() == "none" or _address(_hop(jumps.rsplit(",", maxsplit=1)[-1], ssh)) == _address(ssh):
-        return ""
-    return jumps
-
-
-def jump(ssh: Ssh) -> str:
-    """Name the last jump host before a host, as ssh takes it; "" where there is none."""
-    return _jumps(ssh, _config(ssh)).rpartition(",")[2]
-
-
-def _address(ssh: Ssh) -> tuple[str, int]:
-    found = _config(ssh)
-    return found.hostname, int(ssh.port or found.entry.get("port", 22))
-
-
 def _connect(ssh: Ssh, gateways: Gateways, timeout: float, asked: float, gateway: fabric.Connection | None = None) -> fabric.Connection:
-    found = _config(ssh)
-    if gateway is None and (jumps := _jumps(ssh, found)):
+    found = sshconfig.found(ssh)
+    if gateway is None and (jumps := sshconfig.jumps(ssh)):
         gateway = gateways.get(jumps, ssh, timeout, asked)
     judge = _judge(ssh, found)
     connection = fabric.Connection(
         ssh.host,
         user=ssh.user,
         port=ssh.port,
-        # One of its own: Fabric writes into it. A clone would copy all of ssh config for each host.
-        config=fabric.Config(ssh_config=found.config),
+        config=found.config(),
         # Never None: Fabric would look for a jump host by itself, and check no host key there.
         gateway=gateway or found.entry.get("proxycommand") or False,
         connect_timeout=timeout,
@@ -500,7 +423,7 @@ def _connect(ssh: Ssh, gateways: Gateways, timeout: float, asked: float, gateway
     return connection
 
 
-def _login(ssh: Ssh, entry: dict[str, Any], timeout: float, kinds: set[str]) -> dict[str, Any]:
+def _login(ssh: Ssh, entry: Mapping[str, Any], timeout: float, kinds: set[str]) -> dict[str, Any]:
     kwargs: dict[str, Any] = {
         "transport_factory": partial(_transport, kinds),
         "banner_timeout": timeout,
@@ -624,18 +547,9 @@ class _Judge(paramiko.MissingHostKeyPolicy):
         return f"Compare it with the host's own. If it is right: {again}ssh {self.ssh.host} once, or host_key: in hosts.yaml."
 
 
-def known_as(ssh: Ssh) -> tuple[str, list[str]]:
-    """Give the name under which known_hosts has a host, and the files in which it is looked up."""
-    found = _config(ssh)
-    name = found.entry.get("hostkeyalias") or knownhosts.spelled(*_address(ssh))
-    if ssh.known_hosts:
-        return name, [ssh.known_hosts]
-    return name, [file for option, usual in KNOWN_HOSTS.items() for file in _listed(found.entry.get(option, usual))]
-
-
-def _judge(ssh: Ssh, found: _Resolved) -> _Judge:
+def _judge(ssh: Ssh, found: Found) -> _Judge:
     """Gather what is known of a host: the pinned key, else the named file, else what ssh itself reads."""
-    name, files = known_as(ssh)
+    name, files = sshconfig.known_as(ssh)
     if ssh.host_key:
         return _Judge(ssh, name, [knownhosts.Entry(knownhosts.key(ssh.host_key), "host_key: in hosts.yaml")])
     if not ssh.known_hosts and found.entry.get("revokedhostkeys", "none") != "none":
@@ -643,36 +557,8 @@ def _judge(ssh: Ssh, found: _Resolved) -> _Judge:
     return _Judge(ssh, name, knownhosts.entries(files, name))
 
 
-def origins(ssh: Ssh) -> dict[str, tuple[str, str]]:
-    """Give what we log in to a host with, each with where it was said: hosts.yaml, ssh config, or nowhere."""
-    entry = _config(ssh).entry
-    wanted: dict[str, object] = {
-        "hostname": None, "port": ssh.port, "user": ssh.user, "identityfile": ssh.key, "proxyjump": None, "hostkeyalias": None,
-    }
-    usual = {"hostname": ssh.host, "port": "22", "user": getpass.getuser()}
-    found = {}
-    for option, said in wanted.items():
-        if said is not None:
-            found[option] = (str(said), "hosts.yaml")
-        elif option in entry and str(entry[option]) != usual.get(option):
-            value = entry[option]
-            found[option] = (" ".join(value) if isinstance(value, list) else str(value), ssh.ssh_config or "ssh config")
-        elif option in usual:
-            found[option] = (usual[option], "as usual")
-    where = "hosts.yaml" if ssh.host_key or ssh.known_hosts else "ssh config" if "userknownhostsfile" in entry else "as usual"
-    found["known_hosts"] = ("host_key" if ssh.host_key else " ".join(known_as(ssh)[1]), where)
-    return found
-
-
-def _listed(files: str) -> list[str]:
-    """Part the files of one option; around a single one Paramiko has taken the quotes away."""
-    if os.path.exists(os.path.expanduser(files)):
-        return [files]
-    return [file for file in shlex.split(files) if file != "none"]
-
-
 def _where(ssh: Ssh) -> str:
-    host, port = _address(ssh)
+    host, port = sshconfig.address(ssh)
     return f"{host}:{port}"
 
 
@@ -693,7 +579,7 @@ def _why(err: Exception, ssh: Ssh, timeout: float) -> tuple[str, str]:
     if isinstance(err, paramiko.AuthenticationException) and "timeout" not in text:
         return "auth", f"{where} refused our login ({text.rstrip('.')}). Try: ssh {ssh.host}; set user: or key: in hosts.yaml."
     if isinstance(err, socket.gaierror):
-        return "name", f"no such name: {_config(ssh).hostname}."
+        return "name", f"no such name: {sshconfig.found(ssh).hostname}."
     if isinstance(err, paramiko.ChannelException):
         return "jump", f"the jump host can't reach {where}: {err.text}."
     if isinstance(err, ConnectionRefusedError):

@@ -32,6 +32,7 @@ FLOORS = (
                        "checks.files", "checks.timing", "checks.front", "checks.here", "checks.matrix", "+"}),
     ("what a plan rests on", {"basis"}),
     ("what would be", {"forecast"}),
+    ("ssh config", {"sshconfig"}),
     ("one connection", {"transport"}),
     ("what faces share", {"report", "report.terminal", "report.telling", "report.summary", "report.stream", "report.outlook", "report.columns",
                           "report.board", "+"}),

@@ -81,7 +81,7 @@ def test_names_and_marks_are_quoted_too(name, word, mark, tmp_path_factory):
 # Shell text is made in fabfile/commands/ only, where each file is short enough to be read as text:
 #   1. outside of commands/ nobody makes a Shell, quotes, or touches the LIBRARY texts; only fleet.py calls script();
 #   2. outside of commands/ a Step's command is a call of a function there (or softly() around one), written on the spot;
-#   3. nobody but transport.py has Fabric or Paramiko (program.py is fab itself), nobody but LOCAL starts programs here, nobody but
+#   3. nobody but transport.py has Fabric or Paramiko (sshconfig.py reads with them, program.py is fab itself), nobody but LOCAL starts programs here, nobody but
 #      look/ssh.py becomes one (`fab ssh`: the person's own ssh, with words and no shell between), and every .run() is one of RUNS;
 #   4. inside commands/, what goes into shell text is itself a call of QUOTED, or a local name that was given nothing else;
 #      what a function returns as Shell is such a call too, and a LIBRARY is one literal without holes;
@@ -92,9 +92,9 @@ QUOTED = {"cmd", "call", "path", "here"}
 WATCHED = {"Shell", "Step", "script", "cmd", "call", "path", "softly"}
 # local.py runs what needs nobody (git, hooks); programs.py a secret manager, which may talk to the person, in words that no shell reads.
 LOCAL = {"local.py", "programs.py"}
-ONLY = {"fabric": {"transport.py", "program.py"}, "paramiko": {"transport.py"}, "subprocess": LOCAL,
-        # package.py and programs.py take words apart, and quote none; completion.py quotes for the user's own shell
-        "shlex": {"commands/shell.py", "transport.py", "begin/package.py", "programs.py", "completion.py"}}
+ONLY = {"fabric": {"transport.py", "sshconfig.py", "program.py"}, "paramiko": {"transport.py", "sshconfig.py"}, "subprocess": LOCAL,
+        # sshconfig.py, package.py and programs.py take words apart, and quote none; completion.py quotes for the user's own shell
+        "shlex": {"commands/shell.py", "sshconfig.py", "begin/package.py", "programs.py", "completion.py"}}
 RUNS = {
     "local.run": None, "cli.run": None, "self.fleet.run": None, "fleet.run": None, "self.run": {"fleet.py"}, "self.lines[host].run": {"fleet.py"},
     "subprocess.run": LOCAL, "super().run": {"transport.py"}, "program.run": {"program.py"},

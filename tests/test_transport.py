@@ -27,7 +27,8 @@ from fabfile.commands.shell import Shell, Step, cmd, script
 from fabfile.errors import PreflightFailed, UsageError
 from fabfile.fleet import Fleet
 from fabfile.inventory.values import Ssh
-from fabfile.transport import Broken, Gateways, Line, Outcome, Unreachable, origins
+from fabfile.sshconfig import Unreachable, origins
+from fabfile.transport import Broken, Gateways, Line, Outcome
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = pytest.mark.skipif(not SSHD, reason="sshd is not installed")

@@ -49,7 +49,7 @@ class Way:
 
 
 def ssh(kind: str, text: str, way: Way) -> Verdict:
-    """Judge a failed login by its kind (transport.Unreachable)."""
+    """Judge a failed login by its kind (sshconfig.Unreachable)."""
     means = MEANS.get(kind, "")
     if kind == "auth" and way.user:
         means = f"sshd is there and is the right one; for user {way.user} it takes none of our keys{f' ({way.key})' if way.key else ''}."

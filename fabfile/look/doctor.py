@@ -23,7 +23,8 @@ from ..inventory.values import Group, Host, Ssh
 from ..report.terminal import width
 from ..run.moment import remembered
 from ..run.runner import state_dir
-from ..transport import Outcome, jump, known_as, origins
+from ..sshconfig import jump, known_as, origins
+from ..transport import Outcome
 from .locks import owners
 from .view import Look
 

@@ -17,15 +17,16 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 from ..errors import safe
 from .telling import clock, is_bad, told
 
 SCHEMA = 1
 KEPT_RUNS = 200            # folders of finished runs on this machine
-MOST_LOGGED = 64 << 20     # characters in the log of one host
+MOST_LOGGED = 64 << 20     # bytes in the log of one host
 
 Event = Mapping[str, Any]
 
@@ -49,7 +50,7 @@ class Stream:
         self.began = time.monotonic()
         self.failed: list[str] = []  # hosts of which something went wrong, the first one first
         self._lock = threading.RLock()  # a signal's last words may come in the middle of others
-        self._logs: dict[str, tuple[TextIO, int]] = {}
+        self._logs: dict[str, tuple[FileIO, int]] = {}
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = _private(folder / "run.jsonl")
 
@@ -90,17 +91,15 @@ class Stream:
     def _keep(self, record: Mapping[str, Any]) -> None:
         # A full disk on this machine must not end a deploy on the others.
         with suppress(OSError, ValueError):
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
+            self._file.write(f"{json.dumps(record)}\n".encode())
 
     def _log(self, host: str, event: Event) -> None:
         """Write an event into its host's own log, for reading."""
         with suppress(OSError, ValueError):
             file, written = self._logs.get(host) or (_private(self.folder / f"{_filename(host)}.log"), 0)
-            text = _logged(event) if written < MOST_LOGGED else ""
-            file.write(text)
-            file.flush()
-            self._logs[host] = file, written + len(text)
+            if written < MOST_LOGGED:
+                written += file.write(_logged(event).encode(errors="replace"))
+            self._logs[host] = file, written
 
 
 def _logged(event: Event) -> str:
@@ -120,8 +119,9 @@ def _filename(host: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", host)
 
 
-def _private(path: Path) -> TextIO:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8")
+def _private(path: Path) -> FileIO:
+    """Open a file for its owner alone; without a buffer: it would be flushed at each line, and for hundreds of hosts be megabytes."""
+    return FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb")
 
 
 def forget_old_runs(place: Path) -> None:

@@ -29,14 +29,16 @@ LARGE = 200_000_000
 
 @pytest.fixture(autouse=True)
 def from_scratch(site: Site) -> Iterator[None]:
-    """Begin where no host has an artifact: what one has is not sent again. End on what all served before."""
-    before = {host: site.link(host) for host in site.lab.names}
+    """Begin where no host has an artifact: what one has is not sent again. End on what all served before, with no other release."""
+    before, had = {host: site.link(host) for host in site.lab.names}, releases(site)
     for host in site.lab.names:
         site.lab.run(host, "rm -rf ~/shop/.gapless/artifacts ~/shop/.gapless/built")
     yield
     site.configure()
     if {host: site.link(host) for host in site.lab.names} != before:
         assert site.fab("rollback", "--to", before["lab1"]).code == 0
+    for host, there in releases(site).items():
+        site.lab.run(host, f"cd ~/shop/releases && rm -rf {' '.join(set(there) - set(had[host]))}")
 
 
 def configure(site: Site, app: str, **more: Any) -> None:

@@ -22,7 +22,8 @@ from fabfile.inventory.values import App, Around, Balancer, Group, Hook, Host, P
 from fabfile.ownership import BEAT, LEASE
 from fabfile.run.rollout import Rollout
 from fabfile.run.signals import Stop
-from fabfile.transport import Outcome, Unreachable
+from fabfile.sshconfig import Unreachable
+from fabfile.transport import Outcome
 from tests.model.hosts import Doing, Failed, Front, Release, Work, Worker
 from tests.model.hosts import Host as ModelHost
 from tests.model.turns import Killed, Pool, Task, Turns
