@@ -20,8 +20,7 @@ import paramiko
 from . import knownhosts
 from .inventory.values import Ssh
 
-WILD = re.compile(r"[*?[!]")  # marks a pattern among names
-KNOWN_HOSTS = {               # options, and what they are where they are not set
+KNOWN_HOSTS = {           # options, and what they are where they are not set
     "userknownhostsfile": "~/.ssh/known_hosts ~/.ssh/known_hosts2",
     "globalknownhostsfile": "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2",
 }
@@ -47,25 +46,19 @@ if TYPE_CHECKING:
 
         _config: list[dict[str, Any]]
 
-        def _pattern_matches(self, patterns: str | list[str], target: str) -> bool: ...
+        def _does_match(self, match_list: list[dict[str, Any]], *more: Any) -> bool: ...
 else:
     _Paramiko = paramiko.SSHConfig
 
 
 class _Files(_Paramiko):
-    def _pattern_matches(self, patterns: str | list[str], target: str) -> bool:
+    def _does_match(self, match_list: list[dict[str, Any]], *more: Any) -> bool:
         """
-        Leave out the names of others, and match as ever.
+        Judge what stands after a `Match`, and nothing where no Match is.
 
-        Paramiko makes a regular expression of each name, in each look at the config of each host: measured 2 s of CPU for 300 hosts.
+        Paramiko looks up who we are for each `Host` of another, which asks the system: of a config of 300 hosts it took 2 s of CPU.
         """
-        several = patterns.split(",") if isinstance(patterns, str) else patterns
-        return super()._pattern_matches([each for each in several if each == target or _is_wild(each)], target)
-
-
-@cache
-def _is_wild(pattern: str) -> bool:
-    return WILD.search(pattern) is not None
+        return bool(match_list) and super()._does_match(match_list, *more)
 
 
 class _Known(paramiko.SSHConfig):

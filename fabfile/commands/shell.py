@@ -38,9 +38,12 @@ def softly(command: Shell) -> Shell:
     return Shell(f"{{ {command}\n}} || true")  # on a line of its own: the command may end in a here-document
 
 
+_BEGIN, _END = "<<'@END@'\n", "\n@END@"
+
+
 def here(text: str) -> Shell:
     """Wrap a program of ours or a line of JSON as a here-document; its end mark can't stand in either."""
-    return Shell(f"<<'@END@'\n{text.rstrip()}\n@END@")
+    return Shell(f"{_BEGIN}{text.rstrip()}{_END}")
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,6 @@ def script(library: str, steps: Iterable[Step], mark: str, beat: Shell = SILENT.
     )
 
 
-_PROGRAM = re.compile(r"<<'@END@'\n.*?\n@END@", re.DOTALL)
 _FUNCTION = re.compile(r"^(\w+)\(\) [{(](?:.*[})](?: *#.*)?$|(?s:.*?)^[})]$)", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 
@@ -105,11 +107,17 @@ def _called(library: str, text: str) -> str:
     """Leave out of a library the functions that nothing in `text` leads to: a script pays for its size on the wire and in the shell."""
     functions, rest = _functions(library)
     needed: set[str] = set()
-    found = set(_WORD.findall(_PROGRAM.sub("", text) + rest))
+    found = set(_WORD.findall(_without_programs(text) + rest))
     while new := found & functions.keys() - needed:
         needed |= new
         found = {word for name in new for word in _WORD.findall(functions[name])}
     return "\n".join([rest, *(body for name, body in functions.items() if name in needed)])
+
+
+def _without_programs(text: str) -> str:
+    """Leave out here-documents: they may be long, and call none of our functions."""
+    first, *others = text.split(_BEGIN)
+    return first + "".join(each.partition(_END)[2] for each in others)
 
 
 @functools.cache
