@@ -29,16 +29,25 @@ LARGE = 200_000_000
 
 @pytest.fixture(autouse=True)
 def from_scratch(site: Site) -> Iterator[None]:
-    """Begin where no host has an artifact: what one has is not sent again. End on what all served before, with no other release."""
-    before, had = {host: site.link(host) for host in site.lab.names}, releases(site)
+    """
+    Begin where no host has an artifact: what one has is not sent again.
+
+    End on what all served before, with no other release, and with no word of its migration: another test may build it anew.
+    """
+    before, had = {host: site.link(host) for host in site.lab.names}, made(site)
     for host in site.lab.names:
         site.lab.run(host, "rm -rf ~/shop/.gapless/artifacts ~/shop/.gapless/built")
     yield
     site.configure()
     if {host: site.link(host) for host in site.lab.names} != before:
         assert site.fab("rollback", "--to", before["lab1"]).code == 0
-    for host, there in releases(site).items():
-        site.lab.run(host, f"cd ~/shop/releases && rm -rf {' '.join(set(there) - set(had[host]))}")
+    for host, there in made(site).items():
+        site.lab.run(host, f"cd ~/shop && rm -rf {' '.join(there - had[host])}")
+
+
+def made(site: Site) -> dict[str, set[str]]:
+    """List what a deploy leaves that a later one goes by."""
+    return {host: set(site.lab.run(host, "cd ~/shop && ls -d releases/* .gapless/runs/*/migrate.jsonl 2>/dev/null || true").stdout.split()) for host in site.lab.names}
 
 
 def configure(site: Site, app: str, **more: Any) -> None:
