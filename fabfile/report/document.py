@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ MARKED = ("refused", "broken", "cut", "joined", "note")
 
 def write(folder: Path, summary: Mapping[str, Any] | None = None) -> tuple[Path, Figures]:
     """Write report.html into a run's folder; `summary` where the run has not written its own yet."""
-    run = figures([*read(folder / "run.jsonl"), *([{"event": "summary", **summary}] if summary else [])])
+    run = figures(chain(read(folder / "run.jsonl"), [{"event": "summary", **summary}] if summary else ()))
     file = folder / "report.html"
     file.unlink(missing_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..commands.shell import cmd
-from .lanes import Lane, lanes
+from .lanes import Courses, Lane
 from .stream import SCHEMA, Event
 from .summary import told_state
 
@@ -101,14 +101,53 @@ class Figures:
     foreign: int | None                    # the schema of another version that wrote the run
 
 
-def figures(events: Sequence[Event]) -> Figures:
-    """Read a run's events, its summary the last of them; what is missing is left out."""
-    run, summary, measured = (_last(events, kind) for kind in ("run", "summary", "requests"))
-    end = max((_seconds(event.get("at")) for event in events), default=0.0)
-    groups = {str(name): [str(host) for host in hosts] for name, hosts in dict(run.get("groups") or {}).items()}
-    found = lanes(events, groups, end)
+def figures(events: Iterable[Event]) -> Figures:
+    """
+    Read a run's events, its summary the last of them; what is missing is left out.
+
+    Each is looked at once, and few are kept: hundreds of hosts have much to tell.
+    """
+    kept, courses = _Kept(), Courses({})
+    for event in events:
+        if event.get("event") == "run":
+            courses = Courses({str(name): [str(host) for host in hosts] for name, hosts in dict(event.get("groups") or {}).items()})
+        courses.take(event)
+        kept.take(event)
+    return _figures(kept, courses.lanes(kept.end))
+
+
+class _Kept:
+    """Keep what a run told of itself: its last `run`, `summary` and `requests`, its phases, and what it said last."""
+
+    def __init__(self) -> None:
+        self.run: Event = {}
+        self.summary: Event = {}
+        self.requests: Event = {}
+        self.phases: list[Event] = []
+        self.end = 0.0
+        self.reloads = False
+        self.words = ""  # a run that has written no summary may have told why it left, and what to type
+
+    def take(self, event: Event) -> None:
+        self.end = max(self.end, _seconds(event.get("at")))
+        self.reloads = self.reloads or event.get("phase") == "reload"
+        match event.get("event"):
+            case "run":
+                self.run = event
+            case "summary":
+                self.summary = event
+            case "requests":
+                self.requests = event
+            case "phase":
+                self.phases.append(event)
+            case None if "text" in event:
+                self.words = str(event["text"])
+
+
+def _figures(kept: _Kept, found: tuple[Lane, ...]) -> Figures:
+    run, summary, end = kept.run, kept.summary, kept.end
     verb, selector, code = str(run.get("verb", "run")), str(run.get("selector", "")), summary.get("exit")
-    message, following = _told(str(summary.get("message") or "") if summary else _last_words(events))
+    message, following = _told(str(summary.get("message") or "") if summary else kept.words)
     before = tuple(sorted({lane.before for lane in found if lane.before}))
     if code == 0 and not following and verb in BACK_AND_FORTH and before:
         following = [BACK_AND_FORTH[verb].format(hosts=cmd(selector))]
@@ -119,19 +158,10 @@ def figures(events: Sequence[Event]) -> Figures:
         headline=HEADLINES.get(code, STOPPED) if isinstance(code, int) else NO_END,
         release=str(summary.get("release") or _only(lane.serving[-1].release for lane in found)),
         before=before, message=message, following=tuple(following),
-        states=tuple(_states(found, summary, any(event.get("phase") == "reload" for event in events))),
-        phases=tuple(_phases(events, end)), lanes=found, capacity=tuple(_capacity(found)), floor=run.get("floor"),
-        measured=_measured(measured, run.get("began")) if measured else None, foreign=None if schema == SCHEMA else schema,
+        states=tuple(_states(found, summary, kept.reloads)),
+        phases=tuple(_phases(kept.phases, end)), lanes=found, capacity=tuple(_capacity(found)), floor=run.get("floor"),
+        measured=_measured(kept.requests, run.get("began")) if kept.requests else None, foreign=None if schema == SCHEMA else schema,
     )
-
-
-def _last(events: Sequence[Event], kind: str) -> Event:
-    return next((event for event in reversed(events) if event.get("event") == kind), {})
-
-
-def _last_words(events: Sequence[Event]) -> str:
-    """Give what a run said last that has written no summary: it may have told why it left, and what to type."""
-    return str(next((event["text"] for event in reversed(events) if "text" in event and "event" not in event), ""))
 
 
 def _seconds(at: object) -> float:
@@ -172,8 +202,7 @@ def _state(end: Mapping[str, Any]) -> str:
         return f"{end.get('state')}: {end.get('now')}"
 
 
-def _phases(events: Iterable[Event], end: float) -> Iterable[Phase]:
-    begun = [event for event in events if event.get("event") == "phase"]
+def _phases(begun: Sequence[Event], end: float) -> Iterable[Phase]:
     for event, after in zip(begun, [*begun[1:], {"at": end}], strict=False):
         yield Phase(str(event.get("phase")), str(event.get("what")), _seconds(event.get("at")), _seconds(after["at"]))
 

@@ -209,14 +209,21 @@ class Course:
             self.serving.append(Serving(at, release))
 
 
-def lanes(events: Iterable[Event], groups: Mapping[str, Iterable[str]], end: float) -> tuple[Lane, ...]:
-    """Follow every host of these groups through the events of a run of `end` seconds."""
-    courses: dict[str, Course] = {host: Course(host, group) for group, hosts in groups.items() for host in hosts}
-    for event in events:
+class Courses:
+    """Follow every host of these groups, as long as a run goes on."""
+
+    def __init__(self, groups: Mapping[str, Iterable[str]]) -> None:
+        self._of = {host: Course(host, group) for group, hosts in groups.items() for host in hosts}
+
+    def take(self, event: Event) -> None:
+        """Take the run's next event."""
         host: Any = event.get("host")
         if event.get("event") == "phase" and event.get("phase") == "roll back":
-            for course in courses.values():
+            for course in self._of.values():
                 course.going_back = True
-        elif host in courses:
-            courses[host].take(event)
-    return tuple(course.lane(end) for course in courses.values())
+        elif host in self._of:
+            self._of[host].take(event)
+
+    def lanes(self, end: float) -> tuple[Lane, ...]:
+        """Give the lane of each host in a run that took so many seconds."""
+        return tuple(course.lane(end) for course in self._of.values())

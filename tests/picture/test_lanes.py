@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import pytest
 
-from fabfile.report.lanes import Lane, lanes
+from fabfile.report.lanes import Courses, Lane
+from fabfile.report.stream import Event
 from tests.picture.recording import RECORDED, recorded
 
 GROUPS = {"lab": ["lab1", "lab2", "lab3"]}
+
+
+def lanes(events: Iterable[Event], groups: Mapping[str, Iterable[str]], end: float) -> tuple[Lane, ...]:
+    courses = Courses(groups)
+    for event in events:
+        courses.take(event)
+    return courses.lanes(end)
 
 
 def lane(name: str, host: str) -> Lane:
