@@ -136,6 +136,7 @@ def test_a_run_that_died_while_it_shipped_is_finished_without_a_second_build(sit
     configure(site, FIRST)
     build = site.begin("build", "--ref", "v2")
     build.until("packed ")
+    build.until("lab1     ok in ")  # or the release would not be called complete yet, and rightly be built once more
     build.process.kill()
     build.done()
     done = site.fab("resume")
