@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -54,14 +55,20 @@ def test_a_worker_that_is_held_for_ever_is_ended(host: Host) -> None:
     host.serves(old)
 
 
-def test_a_process_that_was_replaced_goes_back_when_a_new_one_fails(host: Host) -> None:
-    old = host.up(host.release(1))
+def refused_for_a_new_process(host: Host, old: str) -> dict[str, Any]:
+    """Deploy a release with a second process, which dies at its start; give the last word."""
     host.processes = (host.process(), host.process("b"))
     bad = host.release(2)
     host.turn(bad, "throws", f"{host.name}b")
     with lossless(host, old, bad):
         word = host.deploy(bad)
     assert word["event"] == "reverted", host.story()
+    return word
+
+
+def test_a_process_that_was_replaced_goes_back_when_a_new_one_fails(host: Host) -> None:
+    old = host.up(host.release(1))
+    word = refused_for_a_new_process(host, old)
     assert "the release is bad" in word["why"]
     assert host.workers("b") == []
     host.serves(old)
@@ -74,12 +81,7 @@ def test_a_new_process_that_goes_on_crashing_costs_no_other_worker_its_way_back(
     words = "put(files.crash, [headline, detail, '--- last output ---', lastLines(outputTail), ''].join('\\n'));"
     host.patch("gate.cjs", words, words + wait)
     host.turn(old, "slow", host.name)
-    host.processes = (host.process(), host.process("b"))
-    bad = host.release(2)
-    host.turn(bad, "throws", f"{host.name}b")
-    with lossless(host, old, bad):
-        word = host.deploy(bad)
-    assert word["event"] == "reverted", host.story()
+    refused_for_a_new_process(host, old)
     host.serves(old)
 
 
