@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import gc
 from contextlib import suppress
 
@@ -28,6 +27,8 @@ def share() -> None:
     By itself glibc gives threads heaps of their own, each of which keeps what it once took. They would save waiting for each other,
     but in Python only one thread runs at a time. Measured with 30 hosts: 45 MiB instead of 50.
     """
+    import ctypes  # 4 ms that only who connects must pay
+
     gc.freeze()
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
