@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import fields, replace
 from functools import partial, wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -78,7 +77,7 @@ def looks(name: str | None = None, /, **help: str) -> Callable[[Callable[..., No
 
 def _with_shared(shared: type[How] | type[Seen], help: Mapping[str, str], body: Callable[..., None], name: str | None = None) -> Any:
     """Give a verb the shared flags beside its own, in its signature too: Invoke reads flags from there."""
-    common = {one.name: one.default for one in fields(shared)}
+    common = shared._field_defaults
 
     @wraps(body)
     def verb(c: Any, **flags: Any) -> None:
@@ -257,7 +256,7 @@ def _run(named: str, how: How, options: Options, source: bool, parcel: Parcel | 
 
     chosen = targets(named)
     if parcel:
-        options = replace(options, artifact=parcel.name, sha256=parcel.sha256)
+        options = options._replace(artifact=parcel.name, sha256=parcel.sha256)
     if kept:
         options = ahead.agreed(kept, options, named)
         refuse_unsent(options, parcel)

@@ -7,7 +7,7 @@ A forecast is a mapping that JSON can hold; its `plan_id` names what it rests on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
@@ -87,7 +87,7 @@ def forecast(targets: Targets, options: Options, commit: str, survey: Survey, co
     told = {
         "schema": SCHEMA, "verb": options.verb, "selector": targets.selector, "options": _told_options(options), "commit": commit,
         "ref": (options.ref or targets.hosts[0].app.ref) if commit else "",
-        "settings": {group.name: digest(asdict(group)) for group in targets.fleet},
+        "settings": {group.name: digest(group) for group in targets.fleet},
         "hosts": {
             host.name: _host(host, group, options, survey, aims.get(host.name)) for group in targets.groups for host in group.hosts
         },
@@ -104,7 +104,7 @@ def forecast(targets: Targets, options: Options, commit: str, survey: Survey, co
 
 
 def _told_options(options: Options) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(options).items() if value and key != "verb"}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in options._asdict().items() if value and key != "verb"}
 
 
 def options_of(made: Forecast) -> Options:
@@ -175,7 +175,7 @@ def _scarce(host: Host, outlook: Mapping[str, Any]) -> list[str]:
 
 def _replaced(host: Host, facts: Facts, options: Options) -> list[str]:
     """Name what --allow-downtime lets pass."""
-    return plan.unfit(host, facts, replace(options, allow_downtime=False)) if options.allow_downtime else []
+    return plan.unfit(host, facts, options._replace(allow_downtime=False)) if options.allow_downtime else []
 
 
 def _migrate(targets: Targets, options: Options, survey: Survey, aims: Mapping[str, str | None], code: Code) -> dict[str, Any] | None:

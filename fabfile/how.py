@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class How:
+class How(NamedTuple):
     """Hold the flags of every command that writes."""
 
     hosts: str = ""
@@ -18,8 +17,7 @@ class How:
     plan_id: str = ""
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """Hold the flags of every command that only looks."""
 
     hosts: str = ""

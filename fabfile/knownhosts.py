@@ -8,7 +8,6 @@ import hmac
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +16,7 @@ REVOKED, AUTHORITY = "@revoked", "@cert-authority"
 SSH_PORT = 22
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """Hold a public key; `kind` is its type, such as ssh-ed25519."""
 
     kind: str
@@ -29,8 +27,7 @@ class Key:
         return f"{self.kind} SHA256:{digest}"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """Hold one key that is known of a host, and where that is written."""
 
     key: Key

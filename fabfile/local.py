@@ -7,16 +7,14 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, NamedTuple
 
 LATE = 124         # what timeout(1) says of a program that it ended
 MOST = 64 << 20    # bytes that are read of what it said, the last ones
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(NamedTuple):
     """Hold how a program ended; `code` is 124 where it was ended for being late, below 0 for a signal."""
 
     code: int

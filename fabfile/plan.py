@@ -7,8 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import PlanRefused, UsageError
 from .inventory.values import App, Group, Host, Process, Targets
@@ -19,8 +18,7 @@ Facts = Mapping[str, Any]  # one host's event `facts`: see runtime/truth.cjs
 NODE_AT_LEAST = (20, 12)
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """Hold the flags of one command."""
 
     verb: str
@@ -58,9 +56,9 @@ def scaled(targets: Targets, options: Options) -> Targets:
     if not options.scales or options.leads_back:
         return targets
     groups = tuple(
-        replace(group, hosts=tuple(replace(host, app=_scaled(host, options)) for host in group.hosts)) for group in targets.groups
+        group._replace(hosts=tuple(host._replace(app=_scaled(host, options)) for host in group.hosts)) for group in targets.groups
     )
-    return replace(targets, groups=groups)
+    return targets._replace(groups=groups)
 
 
 def _scaled(host: Host, options: Options) -> App:
@@ -71,16 +69,16 @@ def _scaled(host: Host, options: Options) -> App:
         raise UsageError(f"{host.name} runs {names}; say which to scale: --process NAME")
     if _loses(meant[0]) and wanted != 1:
         raise UsageError(f"{meant[0].name} is in fork mode, where workers can't share a port; set exec_mode: cluster in hosts.yaml")
-    return replace(host.app, processes=tuple(
-        replace(each, instances=wanted) if each == meant[0] else each for each in host.app.processes
+    return host.app._replace(processes=tuple(
+        each._replace(instances=wanted) if each == meant[0] else each for each in host.app.processes
     ))
 
 
 def as_found(host: Host, facts: Facts) -> Host:
     """Give a host with as many workers as it was found with: where `scale` goes back to."""
     count = Counter(item["name"] for item in facts["processes"])
-    processes = tuple(replace(each, instances=count[each.name] or each.instances) for each in host.app.processes)
-    return replace(host, app=replace(host.app, processes=processes))
+    processes = tuple(each._replace(instances=count[each.name] or each.instances) for each in host.app.processes)
+    return host._replace(app=host.app._replace(processes=processes))
 
 
 def unlike_yaml(targets: Targets, options: Options) -> str:

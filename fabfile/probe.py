@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 EVERY = (0.01, 0.1)  # seconds between two tries, more and more; other hosts answer in between
 
@@ -34,8 +34,7 @@ def answers(url: str, host: str | None, header: str | None, release: str, limit:
     return f"{release} never answered through {url} within {limit:.0f} s; the last answer was {last}"
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """Hold one answer: `status` is 0, and `why` says so, where none came."""
 
     status: int

@@ -33,7 +33,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
-from typing import SupportsIndex, cast
+from typing import NamedTuple, SupportsIndex, cast
 from urllib.parse import urlsplit
 
 BASELINE = "baseline"
@@ -135,8 +135,7 @@ class Rate:
 # --- what is reported -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """Tell one failed request in full; `label` was in force when the failure was seen."""
 
     offset: float
@@ -176,8 +175,7 @@ class Part:
     max: float | None
 
 
-@dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """Give counts per cell of `step` seconds, by scheduled time, baseline included; p99 is None if nothing was good."""
 
     step: float
@@ -205,8 +203,7 @@ class Tally(Part):
     series: Series
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """Hold what was measured; the properties speak of counted targets only."""
 
     started: float                             # seconds since the epoch
@@ -256,8 +253,7 @@ class Report:
     def to_dict(self) -> dict[str, object]:
         """Give plain values for JSON, the verdict included."""
         verdict = ("sent", "lost", "stale", "longest_gap", "upper_bound", "doubts", "proven")
-        stored = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {key: _plain(value) for key, value in (stored | {name: getattr(self, name) for name in verdict}).items()}
+        return {key: _plain(value) for key, value in (self._asdict() | {name: getattr(self, name) for name in verdict}).items()}
 
 
 def _doubts(tally: Tally, minimum: int) -> Iterable[str]:
@@ -273,6 +269,8 @@ def _doubts(tally: Tally, minimum: int) -> Iterable[str]:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Failure | Series):
+        value = value._asdict()
     if is_dataclass(value):
         return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, dict):
@@ -285,8 +283,7 @@ def _plain(value: object) -> object:
 # --- the books: pure, times come from outside -----------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """Tell how one request ended; `failure` is None when it was good."""
 
     failure: str | None = None
@@ -466,8 +463,7 @@ class BadReply(Exception):
     """Say what in the answer was not HTTP."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
     reusable: bool

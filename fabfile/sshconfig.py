@@ -10,9 +10,8 @@ import getpass
 import os
 import re
 import shlex
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fabric
 import paramiko
@@ -72,8 +71,7 @@ class _Known(paramiko.SSHConfig):
         return self.entry
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """Hold what ssh config says of one host, option to value; all options in lower case."""
 
     entry: paramiko.SSHConfigDict

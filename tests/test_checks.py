@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ PROCESS = Process("shop", "dist/main.js", 2, 3000)
 APP = App("shop", "git@git.example:acme/shop.git", ROOT, (PROCESS,), shared_files=(".env",), shared_dirs=("uploads",))
 BALANCER = Balancer("haproxy", "lb", "/run/haproxy.sock", "api", "http://lb")
 HOST = Host("web1", Ssh("web1"), APP, "web1")
-GROUP = Group("web", (HOST, replace(HOST, name="web2", ssh=Ssh("web2"), server="web2")), balancer=BALANCER)
+GROUP = Group("web", (HOST, HOST._replace(name="web2", ssh=Ssh("web2"), server="web2")), balancer=BALANCER)
 
 
 def place(path: str, **changes: Any) -> dict[str, Any]:
@@ -255,7 +254,7 @@ def test_a_clock_that_is_off_is_a_warning():
 def test_the_longest_request_is_compared_with_both_limits():
     found = HOST_CHECKS["drain time"](known(rows={"web1": {**ROW, "ttime_max": "45000"}}))
     assert [(each.state, each.fix.split("  ")[0]) for each in found] == [("warn", "drain_timeout: 68s"), ("warn", "kill_timeout: 68s")]
-    alone = HOST_CHECKS["drain time"](known(group=replace(GROUP, balancer=None)))
+    alone = HOST_CHECKS["drain time"](known(group=GROUP._replace(balancer=None)))
     assert worst(alone) == "unknown"
 
 
@@ -267,8 +266,8 @@ def test_a_host_without_systemd_is_no_false_alarm():
 
 
 def test_fork_mode_with_nothing_in_front_is_refused_and_so_named():
-    host = replace(HOST, app=replace(APP, processes=(replace(PROCESS, exec_mode="fork"),)))
-    found = HOST_CHECKS["mode"](known(lambda e, f, m: f.update(processes=[]), host=host, group=replace(GROUP, balancer=None)))
+    host = HOST._replace(app=APP._replace(processes=(PROCESS._replace(exec_mode="fork"),)))
+    found = HOST_CHECKS["mode"](known(lambda e, f, m: f.update(processes=[]), host=host, group=GROUP._replace(balancer=None)))
     assert (worst(found), found[0].fix[:18]) == ("bad", "exec_mode: cluster")
 
 
@@ -357,14 +356,14 @@ def test_each_way_not_to_reach_a_host_has_its_own_fix(kind, text, fix):
 
 
 def test_the_trouble_of_a_jump_host_is_not_the_hosts():
-    found = reach.ssh("refused", "jump host connection refused", replace(WAY, target=Ssh("bastion"), hop=True))
+    found = reach.ssh("refused", "jump host connection refused", WAY._replace(target=Ssh("bastion"), hop=True))
     assert found.words == "jump host bastion: refused: connection refused"
     assert "correct ProxyJump in ssh config" in found.fix
 
 
 def test_a_user_is_named_as_ssh_copy_id_wants_it():
     target = Ssh("web1", user="eve", port=2222, key="/id")
-    assert "ssh-copy-id -p 2222 -i /id eve@web1 " in reach.ssh("auth", "", replace(WAY, target=target)).fix
+    assert "ssh-copy-id -p 2222 -i /id eve@web1 " in reach.ssh("auth", "", WAY._replace(target=target)).fix
 
 
 def test_a_host_that_runs_nothing_is_named():
@@ -422,7 +421,7 @@ def test_this_machine_is_judged_by_its_files(tmp_path):
 def fleet(count: int, odd: str = "") -> dict[str, dict[str, list[Verdict]]]:
     bad = [Verdict("bad", "it is broken", "it means harm", "fab reload --hosts {}")]
     return {
-        name: {"ssh": [Verdict("ok", "")], "disk": [replace(bad[0], fix=f"fab reload --hosts {name}")] if name == odd or not odd else [Verdict("ok", "")]}
+        name: {"ssh": [Verdict("ok", "")], "disk": [bad[0]._replace(fix=f"fab reload --hosts {name}")] if name == odd or not odd else [Verdict("ok", "")]}
         for name in (f"web{number}.example.com" for number in range(count))
     }
 

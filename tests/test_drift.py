@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,7 +107,7 @@ def test_what_clients_would_see_is_compared_with_the_link(answer: dict[str, Any]
 
 
 def test_without_a_release_header_any_answer_will_do():
-    host = replace(HOST, app=replace(HOST.app, header=None))
+    host = HOST._replace(app=HOST.app._replace(header=None))
     assert drift.answered(host, facts(), [answers((200, None))]) == []
 
 

@@ -171,16 +171,16 @@ def test_what_can_not_be_read_of_the_repository_fails_no_plan():
     (targets(group(count=2)), (), {"rotation": {}, "facts": {"web1": IDLE, "web2": IDLE}}, "wave 2: web2 · started; nothing serves yet"),
     (targets(group(count=2)), (), {"rotation": {"web1": "in"}, "facts": {"web1": facts(), "web2": IDLE}}, "wave 2: web2 · started; 1 of 2 keep serving"),
     (targets(group(count=2)), (), {"rotation": {"web1": "in"}}, "wave 2: web2 · out of rotation already; 1 of 2 keep serving"),
-    (targets(group(count=2, balancer=None, app=replace(APP, processes=(Process("shop", "x.js", exec_mode="fork"),)))), (), {},
+    (targets(group(count=2, balancer=None, app=APP._replace(processes=(Process("shop", "x.js", exec_mode="fork"),)))), (), {},
      "wave 1: web1 · RESTARTED, requests to it are lost; 1 of 2 keep serving"),
 ])
 def test_each_wave_says_what_serves_meanwhile(chosen, widths, changes, words):
-    assert words in told(made(chosen, replace(DEPLOY, max_parallel=widths), **changes))
+    assert words in told(made(chosen, DEPLOY._replace(max_parallel=widths), **changes))
 
 
 def test_of_a_group_that_is_not_chosen_whole_all_hosts_count():
     whole = group(count=4)
-    part = Targets("web1", (replace(whole, hosts=whole.hosts[:1]),), (whole,))
+    part = Targets("web1", (whole._replace(hosts=whole.hosts[:1]),), (whole,))
     plan = forecast(part, DEPLOY, COMMIT, survey(part, rotation={host.name: "in" for host in whole.hosts}), CODE, None)
     assert "wave 1: web1 · drained; 3 of 4 keep serving" in told(plan)
 
@@ -204,8 +204,8 @@ def test_a_plan_survives_being_kept():
     assert identity(back) == plan["plan_id"] == identity(an_eventful_day())
     assert differences(back, an_eventful_day()) == []
     assert options_of(back) == DEPLOY
-    assert options_of(json.loads(json.dumps(made(options=replace(DEPLOY, max_parallel=("1", "50%"), allow_downtime=True))))) == replace(
-        DEPLOY, max_parallel=("1", "50%"), allow_downtime=True)
+    typed = DEPLOY._replace(max_parallel=("1", "50%"), allow_downtime=True)
+    assert options_of(json.loads(json.dumps(made(options=typed)))) == typed
 
 
 def test_time_warnings_and_words_of_the_repository_are_nothing_that_a_plan_rests_on():
@@ -233,9 +233,9 @@ MOVES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
                                "migration: unknown was nothing, is job1 r1"),
     "something else is pruned": (lambda it: it["facts"]["web1"]["releases"].pop(0), "web1: what is pruned was 0000-9999999, is none"),
     "the branch moved": (lambda it: it.update(commit="d" * 40), "v3 moved from ccccccc to ddddddd"),
-    "other flags": (lambda it: it.update(options=replace(DEPLOY, allow_downtime=True)), "it is another command"),
-    "other waves": (lambda it: it.update(options=replace(DEPLOY, max_parallel=("3",))), "web: the waves were web1 then web2+web3, are web1+web2+web3"),
-    "other settings": (lambda it: it.update(chosen=targets(group(app=replace(APP, build=("make",))), group("job", 1, None))),
+    "other flags": (lambda it: it.update(options=DEPLOY._replace(allow_downtime=True)), "it is another command"),
+    "other waves": (lambda it: it.update(options=DEPLOY._replace(max_parallel=("3",))), "web: the waves were web1 then web2+web3, are web1+web2+web3"),
+    "other settings": (lambda it: it.update(chosen=targets(group(app=APP._replace(build=("make",))), group("job", 1, None))),
                        "hosts.yaml says something else of web than it did"),
     "another host": (lambda it: it.update(chosen=targets(group(count=4), group("job", 1, None))), "web4: was no part of it"),
     "another selector": (lambda it: it.update(chosen=targets(selector="web,job")), "it is another command"),
@@ -288,13 +288,13 @@ def test_what_was_migrated_or_serves_brings_no_news_to_the_database():
     (".env.prod", False, None), (None, True, None),
 ])
 def test_the_env_file_of_the_next_workers_is_found(file, built, expected):
-    app = replace(APP, shared_dirs=("config",))
+    app = APP._replace(shared_dirs=("config",))
     assert ahead.env_file(app, Process("shop", "x.js", env_file=file), "0002-x", built) == expected
 
 
 # ---------------------------------------------------------------------- built once, or elsewhere
 
-ONCE = replace(APP, build_on="first")
+ONCE = APP._replace(build_on="first")
 HEX = "3f2a1b9" + "0" * 57
 
 
@@ -309,7 +309,7 @@ def kinds(chosen: Targets, **other: str) -> dict[str, Any]:
 
 
 def test_a_plan_says_who_builds_and_who_is_sent_what():
-    chosen = targets(group(app=ONCE), group("job", 2, None, app=replace(ONCE, build=("make",))), group("old", 1, None, app=replace(APP, build=("x",))))
+    chosen = targets(group(app=ONCE), group("job", 2, None, app=ONCE._replace(build=("make",))), group("old", 1, None, app=APP._replace(build=("x",))))
     assert built(made(chosen, facts=kinds(chosen))) == [
         "npm ci; npm run build on web1, once", "packed there, and sent to web2, web3, where its sha256 is checked",
         "make on job1, once", "packed there, and sent to job2, where its sha256 is checked", "x on old1, at once",
@@ -322,7 +322,7 @@ def test_hosts_of_another_kind_stop_a_plan_that_builds_once():
     assert (plan["exit"], following(plan)) == (4, "")
     assert "web3: linux arm64 glibc node 22, and web1, which builds: linux x64 glibc node 22" in plan["message"]
     assert made(chosen, Options("rollback"), "", facts=kinds(chosen, web3="another"))["exit"] == 0
-    assert made(chosen, replace(DEPLOY, artifact="a.tgz", sha256=HEX), facts=kinds(chosen, web3="another"))["exit"] == 0
+    assert made(chosen, DEPLOY._replace(artifact="a.tgz", sha256=HEX), facts=kinds(chosen, web3="another"))["exit"] == 0
 
 
 @pytest.mark.parametrize("name, way", [("shop.tgz", "sent from here to"), ("https://s3.example/shop.tgz", "fetched by")])

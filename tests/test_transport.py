@@ -16,7 +16,6 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import paramiko
@@ -772,7 +771,7 @@ def test_each_way_to_fail_has_its_kind(ground):
     assert kind(ground.ssh(known=ground.known((ground.sshd.port, ground.stranger)))) == "key changed"
     assert kind(ground.ssh(known=ground.known(), host_key=ground.stranger)) == "key changed"
     keygen(ground.place / "kind-stranger")
-    assert kind(replace(ground.ssh(), key=str(ground.place / "kind-stranger"))) == "auth"
+    assert kind(ground.ssh()._replace(key=str(ground.place / "kind-stranger"))) == "auth"
 
 
 def test_the_origin_of_each_setting_is_told(ground):

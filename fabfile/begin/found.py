@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..inventory import words
 
@@ -16,8 +17,7 @@ CHECKS: dict[str, Callable[[str], object]] = {
 LONGEST = 40  # of a name that is made of something else: room for a suffix, and for the path of a socket
 
 
-@dataclass(frozen=True)
-class Guess:
+class Guess(NamedTuple):
     """Hold a value, and where it was read."""
 
     value: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..commands import doctor
 from ..inventory.values import Ssh
@@ -31,8 +31,7 @@ METHODS = {
 CONSOLE = "on the host's own console:"
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(NamedTuple):
     """Say how a host is logged in to: by which settings, as whom, with which key, and through which jump host."""
 
     target: Ssh

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..commands import doctor
 from .verdict import Known, Verdict, bad, ok, unread
@@ -16,8 +16,7 @@ ASK = ("-o", "StrictHostKeyChecking=ask")  # else a host's ssh config may refuse
 MAKE = "test -f ~/.ssh/id_ed25519 || ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519; cat ~/.ssh/id_ed25519.pub"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """Hold a question that git did not get answered: of which repository, by whom, and how one runs a command there."""
 
     url: str

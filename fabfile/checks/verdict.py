@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..commands import doctor
 from ..inventory.values import Group, Host
@@ -12,8 +12,7 @@ from ..inventory.values import Group, Host
 STATES = ("ok", "fixed", "unknown", "warn", "bad")  # the last one is the worst
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """
     Say how a check ended: `words` what is so, `means` what follows, `fix` what to type or to write.
 

@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Shell(str):
@@ -46,8 +46,7 @@ def here(text: str) -> Shell:
     return Shell(f"{_BEGIN}{text.rstrip()}{_END}")
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """Name one step of a script: the last name that a host reported is where it stands or failed."""
 
     name: str

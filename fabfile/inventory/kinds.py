@@ -7,8 +7,7 @@ editors, what it takes. A spec says which kind stands under which key.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from .words import Word, closest, shown, suggestion
 from .yamltext import Findings, Mapping, Mark, Node, Scalar, Sequence
@@ -17,8 +16,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-@dataclass(frozen=True)
-class Kind(Generic[T]):
+class Kind(NamedTuple, Generic[T]):
     """Hold how a node is read, and the same as JSON Schema; what the schema can't say is listed in tests/test_schema.py."""
 
     read: Callable[[Node], T]
@@ -26,7 +24,7 @@ class Kind(Generic[T]):
 
     def about(self, description: str) -> Kind[T]:
         """Say what it means under one key; editors show it beside the key."""
-        return replace(self, schema={"description": description, **self.schema})
+        return self._replace(schema={"description": description, **self.schema})
 
     def giving(self, make: Callable[[T], U]) -> Kind[U]:
         """Make something else of what is read."""

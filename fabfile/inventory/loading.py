@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InventoryError, UsageError
@@ -82,7 +82,7 @@ class Inventory:
         touched = {group.name for group in fleet}
         protected = [group.name for group in fleet if group.protected]
         protected += [family.name for family in self.composed if family.protected and touched & set(family.leaves)]
-        narrowed = (replace(group, hosts=tuple(host for host in group.hosts if host.name in chosen)) for group in fleet)
+        narrowed = (group._replace(hosts=tuple(host for host in group.hosts if host.name in chosen)) for group in fleet)
         return Targets(selector, tuple(narrowed), fleet, tuple(protected), self.around)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import keys, words
 from .kinds import Bad, fields, mapping, only, overlay, respelled, scalar
@@ -19,8 +18,7 @@ from .yamltext import Findings, Mapping, Mark, Node, Scalar
 SSH_PORT = 22
 
 
-@dataclass(frozen=True)
-class _Seat:
+class _Seat(NamedTuple):
     """Hold a host as it was written; its name waits until all hosts are known."""
 
     mark: Mark
@@ -38,8 +36,7 @@ class _Seat:
         return host, self.ssh.port or SSH_PORT
 
 
-@dataclass(frozen=True)
-class _Draft:
+class _Draft(NamedTuple):
     """Hold a leaf group before its hosts have names and every finding is known."""
 
     name: str
@@ -56,8 +53,7 @@ class _Draft:
         return Group(self.name, hosts, self.update, self.balancer, self.protected)
 
 
-@dataclass(frozen=True)
-class _Family:
+class _Family(NamedTuple):
     """Hold a group of groups before it is known that it does not hold itself."""
 
     name: str
@@ -115,7 +111,7 @@ class Reader:
     def _around(self, top: dict[str, Any]) -> Around:
         """Gather what runs beside a run and after it; a path in it is one of this machine."""
         metrics: Metrics = top.get("metrics", Metrics())
-        metrics = replace(metrics, textfile=self._local(metrics.textfile))
+        metrics = metrics._replace(textfile=self._local(metrics.textfile))
         return Around(str(self.directory), top.get("hooks", ()), top.get("notify", ()), metrics)
 
     def _local(self, path: str | None) -> str | None:
@@ -254,7 +250,7 @@ class Reader:
         """Narrow the app to what the group runs, the way the group runs it."""
         chosen = {name.text for name in values["run"]} if "run" in values else {process.name for process in app.processes}
         own = {key: values[key] for key in ("health", "instances") if key in values}
-        return replace(app, processes=tuple(replace(process, **own) for process in app.processes if process.name in chosen))
+        return app._replace(processes=tuple(process._replace(**own) for process in app.processes if process.name in chosen))
 
     def _check_run(self, wanted: tuple[Scalar, ...], known: Iterable[str]) -> None:
         for name in wanted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import MISSING, fields
 from typing import Any
 
 from . import keys
@@ -81,9 +80,9 @@ def _with_defaults(whole: Schema) -> None:
     app = whole["properties"]["app"]["properties"]
     process = app["processes"]["additionalProperties"]["properties"]
     for properties, kind in ((app, App), (app, Process), (process, Process), (whole["properties"]["defaults"]["properties"], Update)):
-        for field in fields(kind):
-            if field.name in properties and field.default is not MISSING and field.default not in (None, ()):
-                properties[field.name]["default"] = spelled(field.default)
+        for name, value in kind._field_defaults.items():
+            if name in properties and value not in (None, ()):
+                properties[name]["default"] = spelled(value)
 
 
 def spelled(value: Any) -> Any:

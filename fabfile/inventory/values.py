@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Health:
+class Health(NamedTuple):
     """Say how a worker proves that it is ready: GET `path` answers 200 within `timeout` seconds."""
 
     path: str = "/health"
     timeout: float = 5.0
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """Name one PM2 process of the app; `instances` is a number or "max" (one per core)."""
 
     name: str
@@ -27,8 +25,7 @@ class Process:
     exec_mode: str = "cluster"
 
 
-@dataclass(frozen=True)
-class App:
+class App(NamedTuple):
     """Say what to deploy: where it comes from, how it is built, what runs."""
 
     name: str
@@ -51,8 +48,7 @@ class App:
         return next((process.health.path for process in self.processes if process.health), "/")
 
 
-@dataclass(frozen=True)
-class Update:
+class Update(NamedTuple):
     """Hold the rolling-update settings under Nomad's names; durations are seconds."""
 
     max_parallel: tuple[str, ...] = ("1",)   # one width per wave, each "N" or "N%"; the last one repeats
@@ -65,8 +61,7 @@ class Update:
     on_failure: str = "rollback_all"         # rollback_all | rollback_failed | pause
 
 
-@dataclass(frozen=True)
-class Balancer:
+class Balancer(NamedTuple):
     """Name the balancer in front of a group; `host` is an ssh host, `socket` HAProxy's runtime socket there."""
 
     kind: str
@@ -82,8 +77,7 @@ class Balancer:
         return Ssh(host=self.host, ssh_config=self.ssh_config, known_hosts=self.known_hosts)
 
 
-@dataclass(frozen=True)
-class Ssh:
+class Ssh(NamedTuple):
     """Override what ~/.ssh/config says of a host; None leaves it to ssh config."""
 
     host: str
@@ -95,8 +89,7 @@ class Ssh:
     known_hosts: str | None = None           # a file of host keys that alone counts, for its jump hosts too
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(NamedTuple):
     """Name one machine, with the app as its group and itself adjust it."""
 
     name: str
@@ -107,8 +100,7 @@ class Host:
     pm2_home: str | None = None
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Name hosts that are updated together, behind one balancer or none."""
 
     name: str
@@ -118,8 +110,7 @@ class Group:
     protected: bool = False
 
 
-@dataclass(frozen=True)
-class Composed:
+class Composed(NamedTuple):
     """Name several leaf groups at once; groups of groups are already followed to their leaves."""
 
     name: str
@@ -127,8 +118,7 @@ class Composed:
     protected: bool = False
 
 
-@dataclass(frozen=True)
-class Hook:
+class Hook(NamedTuple):
     """Name a command of the user's that runs beside a phase; `timeout` is seconds."""
 
     when: str                                # before | after
@@ -140,8 +130,7 @@ class Hook:
     on_failure: str = "stop"                 # stop | warn
 
 
-@dataclass(frozen=True)
-class Notice:
+class Notice(NamedTuple):
     """Name somebody who is told how a run ended; what is secret is named by its source, `env:NAME` or `file:PATH`."""
 
     kind: str                                # webhook | slack | github | command
@@ -153,16 +142,14 @@ class Notice:
     on: str = "always"                       # always | failure
 
 
-@dataclass(frozen=True)
-class Metrics:
+class Metrics(NamedTuple):
     """Say where the figures of a run go: a file for node_exporter on this machine, an OTLP/HTTP collector."""
 
     textfile: str | None = None
     otlp: str | None = None
 
 
-@dataclass(frozen=True)
-class Around:
+class Around(NamedTuple):
     """Hold what runs beside a run and after it; `directory` is that of hosts.yaml, where local commands stand."""
 
     directory: str = "."
@@ -171,8 +158,7 @@ class Around:
     metrics: Metrics = Metrics()
 
 
-@dataclass(frozen=True)
-class Targets:
+class Targets(NamedTuple):
     """Hold what a selector chose: leaf groups, each narrowed to its chosen hosts."""
 
     selector: str

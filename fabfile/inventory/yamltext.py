@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from ..errors import InventoryError
 from .words import printable, shown, veiled
@@ -27,16 +27,14 @@ KEY = re.compile(r"[^:]*:(?=\s|$)")
 UNUSABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
-@dataclass(frozen=True, order=True)
-class Mark:
+class Mark(NamedTuple):
     """Point at a character; both numbers begin with 1."""
 
     line: int = 1
     column: int = 1
 
 
-@dataclass(frozen=True)
-class Scalar:
+class Scalar(NamedTuple):
     mark: Mark
     text: str
     plain: bool = True           # not in quotes, so `none` may mean nothing
@@ -44,22 +42,19 @@ class Scalar:
     kind: str = "value"
 
 
-@dataclass(frozen=True)
-class Sequence:
+class Sequence(NamedTuple):
     mark: Mark
     items: tuple[Node, ...]
     size: int = 1
     kind: str = "list"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     key: Mark
     node: Node
 
 
-@dataclass(frozen=True)
-class Mapping:
+class Mapping(NamedTuple):
     mark: Mark
     entries: dict[str, Entry]
     size: int = 1

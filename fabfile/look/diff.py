@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import source
 from ..commands import releases
@@ -20,8 +19,7 @@ from .view import Look
 MOST = 30  # commits that are listed by name
 
 
-@dataclass(frozen=True)
-class Way:
+class Way(NamedTuple):
     """Lead from the commit that is live on a host (None: nothing is) to the one that is meant."""
 
     release: str | None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +122,7 @@ class Doctor:
 
     def _front(self, groups: list[Group]) -> Front:
         hosts = tuple(host for group in groups for host in group.hosts)
-        whole = replace(groups[0], name=",".join(group.name for group in groups), hosts=hosts)
+        whole = groups[0]._replace(name=",".join(group.name for group in groups), hosts=hosts)
         balancer = whole.balancer
         assert balancer is not None
         line = f"balancer {balancer.host}"
@@ -224,7 +223,7 @@ class Doctor:
                 left = after[host][check]
                 mended = [each for each in found if each.mend and each.mend not in {one.mend for one in left}]
                 if mended:
-                    fixed = [replace(each, state="fixed", means="", fix="", mend="") for each in mended]
+                    fixed = [each._replace(state="fixed", means="", fix="", mend="") for each in mended]
                     after[host][check] = [*(each for each in left if each.state != "ok"), *fixed]
         return after
 

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..commands import ask, node
 from ..commands.shell import Step
@@ -22,8 +22,7 @@ TIMED_OUT = 124    # as timeout(1) says it
 POLICIES = ("any", "all", "none")
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """Hold what to run and how: seconds for each host, how many hosts at once, what counts as a failure of the whole."""
 
     command: str

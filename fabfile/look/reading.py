@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..commands import balancer, journal, lock, node, pm2
 from ..commands.shell import Step
@@ -28,8 +27,7 @@ Event = Mapping[str, Any]
 Heard = tuple[Any, float]  # what a job has brought at last (None: nothing yet), and for how long its next answer is overdue
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """Hold what a balancer says of one host: `event` is its word, None if it does not know it; `trouble` says why there is none."""
 
     balancer: str
@@ -41,8 +39,7 @@ class Server:
         return f"? ({self.trouble})" if self.trouble else in_rotation(self.event)
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """Hold what one host says, and what its balancer says of it."""
 
     host: Host
@@ -99,8 +96,7 @@ class Reading:
         yield from pinned(facts)
 
 
-@dataclass(frozen=True)
-class Front:
+class Front(NamedTuple):
     """Hold what the app answers through the balancer of a group, asked from here."""
 
     group: str
@@ -117,8 +113,7 @@ class Front:
         return [each.why or f"{each.status}" for each in self.answers if each.status != 200]
 
 
-@dataclass(frozen=True)
-class Whole:
+class Whole(NamedTuple):
     """Hold one reading of the whole fleet."""
 
     hosts: tuple[Reading, ...]

@@ -6,7 +6,6 @@ import json
 import os
 import re
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 
 from ..basis import Forecast, identity
@@ -69,10 +68,10 @@ def agreed(made: Forecast, typed: Options) -> Options:
     if made["verb"] != typed.verb:
         raise UsageError(f"plan {made['plan_id']} is one of {made['verb']}, not of {typed.verb}; nothing was done")
     kept, usual = options_of(made), Options(typed.verb)
-    for each in fields(Options):
-        said, planned = getattr(typed, each.name), getattr(kept, each.name)
-        if said not in (getattr(usual, each.name), planned):
-            flag, says = each.name.replace("_", "-"), _shown(planned) or "nothing"
+    for name, said in typed._asdict().items():
+        planned = getattr(kept, name)
+        if said not in (getattr(usual, name), planned):
+            flag, says = name.replace("_", "-"), _shown(planned) or "nothing"
             raise UsageError(f"--{flag} {_shown(said)} is not what plan {made['plan_id']} says ({says}); leave it out, or plan anew")
     return kept
 

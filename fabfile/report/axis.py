@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .figures import Figures
 
@@ -15,8 +15,7 @@ GLYPH = 6.3                 # units that one letter takes at 12 px
 BOLD = 7.3                  # the same in bold
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """Turn seconds since the run began into units from the left."""
 
     left: float

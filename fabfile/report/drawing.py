@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .axis import BOLD, WIDTH, Axis, cut, shade
 from .figures import Figures
@@ -32,8 +32,7 @@ SIGNED = {"refused": "refused, failed", "broken": "broken", "cut": "link lost, a
 BARS = {"new": "serves {release}", "old": "serves another release", "out": "out of rotation, or nothing there to serve"}
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """Say how tall lanes are, and how much stands in them: less, the more hosts there are; `single`: each thing tells itself."""
 
     row: int

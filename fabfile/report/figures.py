@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..commands.shell import cmd
 from .lanes import Courses, Lane
@@ -30,8 +30,7 @@ STOPPED = "stopped, and tidied"
 NO_END = "no end: it goes on, or it died and left this"
 
 
-@dataclass(frozen=True)
-class Phase:
+class Phase(NamedTuple):
     """Name a phase of the whole run, from `start` to `end` in seconds."""
 
     name: str
@@ -40,8 +39,7 @@ class Phase:
     end: float
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """Count the requests of one stretch of time; `p99` in seconds, None where no answer was good."""
 
     start: float
@@ -61,8 +59,7 @@ class Answered:
     count: int
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """Hold what was counted; `cells` lie on the run's own axis of time."""
 
     sent: int
@@ -73,8 +70,7 @@ class Measured:
     doubts: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(NamedTuple):
     """Hold a run as a report shows it; `began` is seconds since the epoch, all other times are seconds since then."""
 
     run: str

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .stream import Event
 from .telling import told
@@ -15,8 +14,7 @@ WORDS = 160  # characters of what was said at a moment; all of it is in the log
 NOTED = ("revive", "stray", "scale", "remove", "note")
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """Name a stretch of a host's time, in seconds since the run began; `kind` is also its colour."""
 
     kind: str  # claim build migrate drain reload settle back restore mend finish
@@ -25,8 +23,7 @@ class Segment:
     text: str
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """Name a moment in a host's time."""
 
     kind: str  # boot open refused broken cut joined note
@@ -34,16 +31,14 @@ class Mark:
     text: str
 
 
-@dataclass(frozen=True)
-class Serving:
+class Serving(NamedTuple):
     """Say from when on clients of a host met which release; "" if it got no request or had nothing to answer with."""
 
     at: float
     release: str
 
 
-@dataclass(frozen=True)
-class Lane:
+class Lane(NamedTuple):
     """Hold one host's way through a run."""
 
     host: str

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..inventory.values import Targets
 
 OUTCOMES = {0: "done", 1: "failed", 2: "refused", 3: "locked", 4: "unfit", 5: "unsettled"}
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """Hold a run that is over: its folder (run.jsonl is complete but for the summary), its targets, its summary."""
 
     folder: Path

@@ -8,16 +8,14 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from ..report.summary import Ended
 from .notify import Untold, post
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """Hold one figure of a run; a counter adds up over runs."""
 
     name: str

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import ownership
 from ..commands import lock, node
@@ -23,8 +22,7 @@ from .waves import Reloaded
 Past = Mapping[str, Any]  # event `past`: began and ended (events of the driver, or None), working
 
 
-@dataclass(frozen=True)
-class Left:
+class Left(NamedTuple):
     """Hold what a dead run left: its record, and per host the phase it was in and how far its driver came."""
 
     owner: Mapping[str, Any]

@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 from .. import choice, ownership, plan
@@ -96,7 +95,7 @@ class Rollout:
 
     def owner(self) -> dict[str, Any]:
         """Describe this run, so that another person on another machine can see what it was about, and finish it."""
-        options = {key: value for key, value in asdict(self.options).items() if value}
+        options = {key: value for key, value in self.options._asdict().items() if value}
         return ownership.record(self.id, self.hosts, self.commit, self.resumes, **options)
 
     def about(self) -> dict[str, Any]:

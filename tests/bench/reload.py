@@ -23,7 +23,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ class Bench(driver.Host):
         for file in runtime.glob("*.cjs"):
             shutil.copy(file, self.base)
         env = (("APP", self.name), ("BOOT_MS", str(case.boot_ms)))
-        self.processes = (replace(self.process(instances=WORKERS, env=env), script=case.script.name),)
+        self.processes = (self.process(instances=WORKERS, env=env)._replace(script=case.script.name),)
 
     def release(self, number: int, mode: str = "", env: str | None = None) -> str:
         """Lay out a release with all that its app needs."""
