@@ -15,10 +15,8 @@ from .report.page import Page
 from .run.rollout import Rollout
 
 
-def kept(how: How) -> Forecast | None:
-    """Read the plan of --plan-id, which is to be applied; None where none was named."""
-    if not how.plan_id:
-        return None
+def kept(how: How) -> Forecast:
+    """Read the plan of --plan-id, which is to be applied."""
     if how.plan:
         raise UsageError("--plan makes a plan, --plan-id applies one; say one of them")
     return saved.load(how.plan_id)
@@ -31,9 +29,9 @@ def agreed(plan: Forecast, typed: Options, named: str) -> Options:
     return saved.agreed(plan, typed)
 
 
-def holding_to(plan: Forecast | None, commit: str) -> Callable[[Rollout], None]:
-    """Make the check of a run that applies a plan; any other run has none."""
-    return foresight.hold_to(plan, commit) if plan else lambda _: None
+def holding_to(plan: Forecast, commit: str) -> Callable[[Rollout], None]:
+    """Make the check of a run that applies a plan."""
+    return foresight.hold_to(plan, commit)
 
 
 def foretell(targets: Targets, options: Options, commit: str, page: Page) -> None:

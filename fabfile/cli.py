@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import sys
@@ -50,9 +51,18 @@ def task(body: Callable[..., None], help: Mapping[str, str], name: str | None = 
     A required positional would swallow the next token (`fab reload --help` would reload a host called "--help"), and an
     automatic -h for --hosts would hide help.
     """
-    made: Any = invoke.task(body, positional=[], auto_shortflags=False, help=dict(help), name=name)
+    made: Any = invoke.task(body, klass=_Verb, positional=[], auto_shortflags=False, help=dict(help), name=name)
     made.pre = _NothingAfterwards()
     return made
+
+
+class _Verb(invoke.Task[Any]):
+    """Make a task cheap to copy: Invoke copies all in depth before it looks which one was typed, 3 ms of each command."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Verb:
+        copied = copy.copy(self)
+        copied.help = dict(self.help)  # Invoke takes out of it what it has told
+        return copied
 
 
 class _NothingAfterwards(list[Any]):
@@ -237,10 +247,9 @@ def run(c: Any, how: How, options: Options, *, source: bool = False, parcel: Par
     What a dead run left in hand is put right first. Yields None when nothing is left to do: that run was about
     the same, a plan was all that was asked for, or fab calls the verb again for a host that the first call has dealt with.
     """
-    from . import ahead
     from .report.page import Page
 
-    kept = ahead.kept(how)
+    kept = _ahead().kept(how) if how.plan_id else None
     planned = str(kept["selector"]) if kept and not getattr(c, "original_host", "") else ""
     named = selector(c, how.hosts or planned)
     if not named:
@@ -251,14 +260,14 @@ def run(c: Any, how: How, options: Options, *, source: bool = False, parcel: Par
 
 def _run(named: str, how: How, options: Options, source: bool, parcel: Parcel | None, page: Page,
          kept: Forecast | None) -> Iterator[Rollout | None]:
-    from . import ahead, plan
+    from . import plan
     from .run.runner import running
 
     chosen = targets(named)
     if parcel:
         options = options._replace(artifact=parcel.name, sha256=parcel.sha256)
     if kept:
-        options = ahead.agreed(kept, options, named)
+        options = _ahead().agreed(kept, options, named)
         refuse_unsent(options, parcel)
     chosen = plan.scaled(chosen, options)
     plan.refuse_downtime(chosen.fleet, options.allow_downtime)
@@ -266,11 +275,11 @@ def _run(named: str, how: How, options: Options, source: bool, parcel: Parcel | 
     commit = _commit(chosen, options) if source else ""
     if how.plan:
         with _tells_interrupt(page):
-            ahead.foretell(chosen, options, commit, page)
+            _ahead().foretell(chosen, options, commit, page)
         yield None
         return
-    confirm(chosen, how, how.yes, lambda: ahead.show(chosen, options, commit, page, patience))
-    check = ahead.holding_to(kept, commit)
+    confirm(chosen, how, how.yes, lambda: _ahead().show(chosen, options, commit, page, patience))
+    check = _ahead().holding_to(kept, commit) if kept else lambda _: None
     commit = kept["commit"] if kept else commit
     begin = partial(running, chosen, options, commit, how, patience=patience, check=check)
     claimed = False
@@ -290,6 +299,13 @@ def _run(named: str, how: How, options: Options, source: bool, parcel: Parcel | 
     with begin() as rollout:
         rollout.building.shipping.parcel = parcel
         yield rollout
+
+
+def _ahead() -> Any:
+    """Give what plans are made and applied with: a command that has none to do with it does not load it."""
+    from . import ahead
+
+    return ahead
 
 
 def refuse_unsent(options: Options, parcel: Parcel | None) -> None:

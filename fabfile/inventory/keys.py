@@ -131,7 +131,7 @@ PROTECTED = scalar(words.boolean).about("Ask for the group's name before anythin
 
 LEAF: Spec = {
     "hosts": nodes(SEAT).about("The hosts of the group: names, or mappings that say more."),
-    "run": Kind(_names, NAMES.schema).about("The processes of the app that this group runs."),
+    "run": Kind(_names, NAMES.said).about("The processes of the app that this group runs."),
     "balancer": record(BALANCER, ["kind", "host", "socket", "backend"]).about(
         "What stands in front of the group: each host is drained before its reload."
     ),
@@ -143,7 +143,7 @@ LEAF: Spec = {
     **UPDATE,
 }
 
-COMPOSED: Spec = {"groups": Kind(_names, NAMES.schema).about("The groups that it is made of."), "protected": PROTECTED}
+COMPOSED: Spec = {"groups": Kind(_names, NAMES.said).about("The groups that it is made of."), "protected": PROTECTED}
 
 
 def _group() -> dict[str, Any]:
@@ -206,18 +206,18 @@ def _when(key: str, value: str, then: dict[str, Any]) -> dict[str, Any]:
     return {"if": {"properties": {key: {"const": value}}, "required": [key]}, "then": then}
 
 
-HOOK_KIND = Kind(_hook, {**record(HOOK, ["at", "run"]).schema, "allOf": [
+HOOK_KIND = Kind(_hook, lambda: {**record(HOOK, ["at", "run"]).schema, "allOf": [
     _when("each", "wave", {"properties": {"at": {"enum": ["before reload", "after reload"]}}}),
     _when("where", "remote", {"properties": {"at": {"not": {"const": "before claim"}}}}),
 ]})
-NOTICE_KIND = Kind(_notice, {**record(NOTICE, ["kind"]).schema, "allOf": [
+NOTICE_KIND = Kind(_notice, lambda: {**record(NOTICE, ["kind"]).schema, "allOf": [
     _when("kind", kind, {"required": list(wanted)}) for kind, wanted in WANTED_BY.items()
 ]})
 
 
 TOP: Spec = {
     "app": later(APP).about("What to deploy; a group may have an app of its own."),
-    "groups": nodes_by_name(words.group_name, _group()).about("Where to deploy: groups of hosts, and groups of groups."),
+    "groups": nodes_by_name(words.group_name, _group).about("Where to deploy: groups of hosts, and groups of groups."),
     "ssh_config": FILES["ssh_config"],
     "defaults": later(UPDATE).about("How groups are updated; a group may say otherwise."),
     "known_hosts": FILES["known_hosts"],

@@ -17,18 +17,26 @@ U = TypeVar("U")
 
 
 class Kind(NamedTuple, Generic[T]):
-    """Hold how a node is read, and the same as JSON Schema; what the schema can't say is listed in tests/test_schema.py."""
+    """
+    Hold how a node is read, and who says the same in JSON Schema; what that can't say is listed in tests/test_schema.py.
+
+    No deploy asks for the schema: it is made when it is asked for.
+    """
 
     read: Callable[[Node], T]
-    schema: dict[str, Any]
+    said: Callable[[], dict[str, Any]]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return self.said()
 
     def about(self, description: str) -> Kind[T]:
         """Say what it means under one key; editors show it beside the key."""
-        return self._replace(schema={"description": description, **self.schema})
+        return Kind(self.read, lambda: {"description": description, **self.schema})
 
     def giving(self, make: Callable[[T], U]) -> Kind[U]:
         """Make something else of what is read."""
-        return Kind(lambda node: make(self.read(node)), self.schema)
+        return Kind(lambda node: make(self.read(node)), self.said)
 
 
 Spec = dict[str, Kind[Any]]
@@ -55,7 +63,7 @@ def scalar(word: Word[T]) -> Kind[T]:
         except ValueError as error:
             raise Bad((node.mark, str(error))) from None
 
-    return Kind(read, word.schema)
+    return Kind(read, lambda: word.schema)
 
 
 def is_none(node: Node) -> bool:
@@ -64,21 +72,21 @@ def is_none(node: Node) -> bool:
 
 def optional(kind: Kind[T]) -> Kind[T | None]:
     """Let `none` switch the thing off."""
-    return Kind(lambda node: None if is_none(node) else kind.read(node), {"anyOf": [kind.schema, {"enum": ["none", None]}]})
+    return Kind(lambda node: None if is_none(node) else kind.read(node), lambda: {"anyOf": [kind.schema, {"enum": ["none", None]}]})
 
 
 def either(short: Kind[T], long: Kind[T]) -> Kind[T]:
     """Take one value, or what says more than one value can."""
-    return Kind(
-        lambda node: (short if isinstance(node, Scalar) else long).read(node), {"anyOf": [short.schema, long.schema]}
-    )
+    return Kind(lambda node: (short if isinstance(node, Scalar) else long).read(node), lambda: _any_of(short, long))
 
 
 def at_length(short: Kind[T], long: Kind[T]) -> Kind[T]:
     """Take the usual form, or a mapping that says more than it can."""
-    return Kind(
-        lambda node: (long if isinstance(node, Mapping) else short).read(node), {"anyOf": [short.schema, long.schema]}
-    )
+    return Kind(lambda node: (long if isinstance(node, Mapping) else short).read(node), lambda: _any_of(short, long))
+
+
+def _any_of(*kinds: Kind[Any]) -> dict[str, Any]:
+    return {"anyOf": [kind.schema for kind in kinds]}
 
 
 def many(kind: Kind[T], empty: bool = True) -> Kind[tuple[T, ...]]:
@@ -99,7 +107,7 @@ def many(kind: Kind[T], empty: bool = True) -> Kind[tuple[T, ...]]:
             raise Bad(*notes)
         return tuple(values)
 
-    return Kind(read, {**_list(kind, empty), "uniqueItems": True})
+    return Kind(read, lambda: {**_list(kind, empty), "uniqueItems": True})
 
 
 def each(kind: Kind[T], empty: bool = True) -> Kind[tuple[T, ...]]:
@@ -111,7 +119,7 @@ def each(kind: Kind[T], empty: bool = True) -> Kind[tuple[T, ...]]:
             raise Bad(*notes)
         return tuple(kind.read(item) for item in items(node, empty))
 
-    return Kind(read, _list(kind, empty))
+    return Kind(read, lambda: _list(kind, empty))
 
 
 def _list(kind: Kind[Any], empty: bool) -> dict[str, Any]:
@@ -120,7 +128,7 @@ def _list(kind: Kind[Any], empty: bool) -> dict[str, Any]:
 
 def nodes(kind: Kind[Any]) -> Kind[tuple[Node, ...]]:
     """Make the kind for a list that is not empty and whose items are read later, as `kind`."""
-    return Kind(lambda node: items(node, empty=False), _list(kind, empty=False))
+    return Kind(lambda node: items(node, empty=False), lambda: _list(kind, empty=False))
 
 
 def _wrong(kind: Kind[Any], node: Node) -> tuple[tuple[Mark, str], ...]:
@@ -164,12 +172,12 @@ def record(spec: Spec, required: Iterable[str] = ()) -> Kind[dict[str, Any]]:
             raise Bad(*notes)
         return values
 
-    return Kind(read, _object(spec, required))
+    return Kind(read, lambda: _object(spec, required))
 
 
 def later(spec: Spec) -> Kind[Mapping]:
     """Make the kind for a mapping whose keys are read later, by this spec."""
-    return Kind(mapping, _object(spec))
+    return Kind(mapping, lambda: _object(spec))
 
 
 def _object(spec: Spec, required: Iterable[str] = ()) -> dict[str, Any]:
@@ -219,12 +227,12 @@ def table(word: Word[str], kind: Kind[T], empty: bool = True) -> Kind[dict[str, 
             raise Bad(*notes)
         return {key: kind.read(entry.node) for key, entry in entries.items()}
 
-    return Kind(read, _table(word, kind.schema, empty))
+    return Kind(read, lambda: _table(word, kind.schema, empty))
 
 
-def nodes_by_name(word: Word[str], schema: dict[str, Any]) -> Kind[Mapping]:
-    """Make the kind for a mapping that is not empty, whose keys the user chooses and whose values are read later."""
-    return Kind(mapping, _table(word, schema, empty=False))
+def nodes_by_name(word: Word[str], said: Callable[[], dict[str, Any]]) -> Kind[Mapping]:
+    """Make the kind for a mapping that is not empty, whose keys the user chooses; its values are read later, as `said`."""
+    return Kind(mapping, lambda: _table(word, said(), empty=False))
 
 
 def _table(word: Word[str], schema: dict[str, Any], empty: bool) -> dict[str, Any]:

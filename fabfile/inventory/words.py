@@ -102,11 +102,9 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 def matching(pattern: str, what: str, numbers: Mapping[str, Any] | None = None) -> Word[str]:
     """Make the check that takes exactly what `pattern` matches."""
-    regex = re.compile(pattern)
-
     @word(pattern, what, numbers)
     def check(text: str) -> str:
-        if not regex.fullmatch(text):
+        if not re.fullmatch(pattern, text):
             raise ValueError(f"{shown(text)} is not {what}")
         return text
 
