@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -21,7 +21,7 @@ from .inventory.values import Balancer, Ssh
 from .sshconfig import Unreachable
 from .transport import Broken, Gateways, Line, Outcome, Pipe
 
-LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, artifact, node, journal, balancer, byhand, hooks, doctor))
+LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, artifact, node, pm2, journal, balancer, byhand, hooks, doctor))
 INSTALL = "install"
 NOT_SENT = 255  # what ssh itself exits with
 THREADS = 10_000   # at most; only as many begin as have work at once, and they serve all phases. Fewer, and a wave could wait for its hosts
@@ -109,18 +109,23 @@ class Fleet:
             return str(err)
         return ""
 
-    def run(self, phase: str, host: str, steps: Iterable[Step]) -> Outcome:
-        """Send one script to one host, and wait for its end."""
-        mark, steps = _mark(), list(steps)
-        text: Callable[[], Shell] = partial(script, LIBRARY, steps, mark, self.beats.get(host, SILENT).command)
-        outcome = self.lines[host].run(text, mark, lambda event: self.emit(phase, host, event))
+    def run(self, phase: str, host: str, steps: Iterable[Step], more: Callable[[Outcome], Sequence[Step]] = lambda _: ()) -> Outcome:
+        """Send one script to one host, after a good end the steps that `more` wants then, and wait for the end of all."""
+        steps = list(steps)
+        outcome = self._send(phase, host, steps)
+        if outcome.ok and (wanted := more(outcome)):
+            outcome = outcome.then(self._send(phase, host, wanted))
         self.emit(phase, host, {
             "event": "end", "code": outcome.code, "step": outcome.step, "seconds": outcome.seconds, "tail": outcome.tail,
         })
-        found = (outcome.last("facts") or {}).get("runtime") == pm2.runtime()
-        if found or (outcome.ok and INSTALL in {step.name for step in steps}):
+        if pm2.is_ours(outcome.last("facts")) or (outcome.ok and INSTALL in {step.name for step in steps}):
             self.equipped.add(host)
         return outcome
+
+    def _send(self, phase: str, host: str, steps: Sequence[Step]) -> Outcome:
+        mark = _mark()
+        text: Callable[[], Shell] = partial(script, LIBRARY, steps, mark, self.beats.get(host, SILENT).command)
+        return self.lines[host].run(text, mark, lambda event: self.emit(phase, host, event))
 
     def runtime(self, host: str, root: str) -> list[Step]:
         """Give the step that writes our scripts to a host; none if it has them."""

@@ -78,6 +78,11 @@ class Outcome:
         end = "nothing more was heard" if self.code is None else f"exit code {self.code}"
         return "; ".join(self.tail[-3:]) or f"{end} in {self.step or 'the start'}"
 
+    def then(self, later: Outcome) -> Outcome:
+        """Take what a second script did for the same, told as one."""
+        tail = [*self.tail, *later.tail][-TAIL_LINES:]
+        return Outcome(later.code, [*self.events, *later.events], tail, later.step, self.seconds + later.seconds)
+
     def last(self, *names: str) -> dict[str, Any] | None:
         """Return the last event with one of these names."""
         return next((event for event in reversed(self.events) if event.get("event") in names), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from .shell import Shell, call, cmd, path
 
@@ -68,21 +68,33 @@ begin_release() { # root release; makes its directory, and sets `dir` to it
 }
 check_out() { # root release commit
     begin_release "$1" "$2"
-    export GIT_INDEX_FILE="$1/.gapless/index.$2"
-    git --git-dir="$1/.gapless/mirror.git" --work-tree="$dir" read-tree -m -u "$3"
+    index=$1/.gapless/lock/index # it goes with the lock; what an earlier one left there is of no use
+    sweep "$index" "$index.lock"
+    GIT_INDEX_FILE=$index git --git-dir="$1/.gapless/mirror.git" --work-tree="$dir" read-tree -m -u "$3"
     # A repository that holds these files would call itself complete before it is.
-    rm -rf "$GIT_INDEX_FILE" "$dir/.gapless.json" "$dir/.gapless-stable" "$dir/.gapless-bad"
-    unset GIT_INDEX_FILE
+    sweep "$dir/.gapless.json" "$dir/.gapless-stable" "$dir/.gapless-bad"
 }
-link_shared() { # root release kind path...
-    root=$1 dir=$1/releases/$2 kind=$3; shift 3
-    [ $# -eq 0 ] || real=$(cd -P "$root" && pwd)
-    for name; do
-        case $name in */*) make_parent "${name%/*}" ;; esac
-        [ "$kind" = file ] || [ -d "$root/shared/$name" ] || mkdir -p "$root/shared/$name"
-        { [ ! -e "$dir/$name" ] && [ ! -L "$dir/$name" ]; } || rm -rf "${dir:?}/$name"
-        ln -s "$real/shared/$name" "$dir/$name"
+sweep() { # path...; starts no program where there is nothing to remove
+    for rest; do
+        { [ ! -e "$rest" ] && [ ! -L "$rest" ]; } || rm -rf "$rest"
     done
+}
+link_shared() { # root release count path...; so many of them are files, the others are directories
+    root=$1 dir=$1/releases/$2 files=$3; shift 3
+    [ $# -gt 0 ] || return 0
+    real=$(cd -P "$root" && pwd)
+    for name; do
+        shift
+        case $name in */*) make_parent "${name%/*}" ;; esac
+        [ "$files" -gt 0 ] || [ -d "$root/shared/$name" ] || mkdir -p "$root/shared/$name"
+        files=$((files - 1))
+        sweep "${dir:?}/$name"
+        case $name in
+            */*) ln -s "$real/shared/$name" "$dir/$name" ;;
+            *) set -- "$@" "$real/shared/$name" ;; # all of these at once
+        esac
+    done
+    [ $# -eq 0 ] || ln -s "$@" "$dir"
 }
 make_parent() { # of what is linked, in $dir
     there=$dir/$1
@@ -108,9 +120,7 @@ complete() { # root release marker-json
     spare_dependencies "$1" "$2"
 }
 discard() { # root release
-    for rest in "${1:?}/releases/${2:?}" "$1/.gapless/index.$2"; do
-        [ ! -e "$rest" ] || [ -e "$1/releases/$2/.gapless.json" ] || rm -rf "$rest"
-    done
+    [ -e "$1/releases/$2/.gapless.json" ] || sweep "${1:?}/releases/${2:?}"
 }
 tell_log() { # root from to most; what lies between two commits, as far as this host has them
     mirror=$1/.gapless/mirror.git
@@ -134,12 +144,11 @@ prune() { # root release...
     root=$1; shift
     [ $# -gt 0 ] && real=$(cd -P "$root/releases" 2>/dev/null && pwd) || return 0
     # Asked again at the last moment: what lives now is what counts, not what lived at claim.
-    live=$(readlink "$root/current") || true
     used=$(ls -l /proc/[0-9]*/cwd 2>/dev/null) || true
     for release; do
-        [ "${live##*/}" != "$release" ] || continue
+        [ ! "$real/$release" -ef "$root/current" ] || continue
         case $used in *"$real/$release"*) continue ;; esac
-        mv "$real/$release" "$real/.pruned-$release" && rm -rf "$real/.pruned-$release"
+        rm -rf "$real/$release/.gapless.json" "${real:?}/$release" # without its marker, which goes first, it is no release any more
     done
 }
 """
@@ -161,13 +170,13 @@ def fetch(root: str, repo: str, commit: str) -> Shell:
 
 
 def check_out(root: str, release: str, commit: str) -> Shell:
-    """Write the commit's files into a new release directory."""
+    """Write the commit's files into a new release directory; the lock must be held."""
     return call("check_out", path(root), cmd(release, commit))
 
 
-def link_shared(root: str, release: str, kind: str, names: Iterable[str]) -> Shell:
-    """Replace each name in the release by a link into shared/; `kind` is file or dir."""
-    return call("link_shared", path(root), cmd(release, kind, *names))
+def link_shared(root: str, release: str, files: Sequence[str], dirs: Sequence[str]) -> Shell:
+    """Replace each name in the release by a link into shared/, where a directory that is missing is made."""
+    return call("link_shared", path(root), cmd(release, len(files), *files, *dirs))
 
 
 def scripts_are_there(root: str, release: str, scripts: Iterable[str]) -> Shell:

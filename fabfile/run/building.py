@@ -83,7 +83,7 @@ class Building:
             Step("discard", releases.discard(app.root, release)),
             Step("fetch", releases.fetch(app.root, app.repo, self.commit)),
             Step("check out", releases.check_out(app.root, release, self.commit)),
-            *self.link_steps(host),
+            self.link_step(host),
             *(Step(command, node.build_step(app.root, release, self.id, command, env_files)) for command in app.build),
             self.script_step(host),
             *(self.pack_steps(host) if packs else [Step("complete", releases.complete(app.root, release, self.marker(host)))]),
@@ -105,17 +105,13 @@ class Building:
             Step("discard", releases.discard(app.root, release)),
             *([Step("fetch the artifact", artifact.fetch(app.root, sha256, self.id, url))] if url else []),
             Step("unpack", artifact.unpack(app.root, release, sha256, self.id)),
-            *self.link_steps(host),
+            self.link_step(host),
             self.script_step(host),
             Step("complete", releases.complete(app.root, release, self.marker(host, sha256))),
         ]
 
-    def link_steps(self, host: Host) -> list[Step]:
-        app = host.app
-        return [
-            Step("link shared", releases.link_shared(app.root, self.release, "file", app.shared_files)),
-            Step("link shared", releases.link_shared(app.root, self.release, "dir", app.shared_dirs)),
-        ]
+    def link_step(self, host: Host) -> Step:
+        return Step("link shared", releases.link_shared(host.app.root, self.release, host.app.shared_files, host.app.shared_dirs))
 
     def script_step(self, host: Host) -> Step:
         scripts = [process.script for process in host.app.processes]

@@ -82,11 +82,11 @@ class Claim:
     def look(self) -> dict[str, Outcome]:
         """Ask every host the same, and who holds its lock, but take none: nothing is written."""
         locks = {name: Step("lock", lock.show(host.app.root)) for name, host in self.hosts.items()}
-        return self.fleet.each("plan", {name: self._steps(name, step) for name, step in locks.items()})
+        return self.fleet.together(lambda name: self._learn("plan", name, locks[name]), locks, self.fleet.hang_up)
 
     def _ask(self, name: str, over: Sequence[str]) -> Outcome:
         """Lock a host; where a run is in the way that is gone and is taken over, or had nothing in hand, take its place."""
-        outcome = self.fleet.run("claim", name, self._steps(name, self._take(name, over[-1] if over else "")))
+        outcome = self._learn("claim", name, self._take(name, over[-1] if over else ""))
         abandoned = taken_over(held_by({name: outcome}), over)
         if not abandoned:
             return outcome
@@ -95,21 +95,25 @@ class Claim:
             if run not in over and run not in self.abandoned.values():
                 self.fleet.emit("claim", "", {"event": "phase", "what": f"takes over from run {run}, which died with nothing in hand"})
             self.abandoned[name] = run
-        return self.fleet.run("claim", name, self._steps(name, self._take(name, run)))
+        return self._learn("claim", name, self._take(name, run))
 
     def _take(self, name: str, over: str) -> Step:
         return Step("lock", lock.take(self.hosts[name].app.root, json.dumps(dict(self.owner)), over))
 
-    def _steps(self, name: str, locked: Step) -> list[Step]:
+    def _learn(self, phase: str, name: str, locked: Step) -> Outcome:
+        """Ask a host for all that a claim wants to know; a host that has not got these very scripts of ours is sent the one that tells."""
         host = self.hosts[name]
         app = host.app
-        return [
-            Step("tools", node.tools(host.node_bin, host.pm2_home)),
+        tools = Step("tools", node.tools(host.node_bin, host.pm2_home))
+        steps = [
+            tools,
             Step("room", releases.room_for(app.root, app.min_free_mb)),
             Step("shared", releases.shared_is_there(app.root, app.shared_files)),
             locked,
-            Step("facts", pm2.facts(app.root, app.processes)),
+            Step("facts", pm2.facts_by_installed(app.root, app.processes)),
         ]
+        sent = [tools, Step("facts", pm2.facts(app.root, app.processes))]
+        return self.fleet.run(phase, name, steps, lambda told: [] if pm2.is_ours(told.last("facts")) else sent)
 
     def weigh(self, outcomes: Mapping[str, Outcome]) -> tuple[dict[str, Facts], dict[str, list[str]]]:
         """Give the facts of each host that told them, and what makes hosts unfit."""

@@ -96,14 +96,21 @@ def told(line: str) -> dict[str, Any] | None:
 
 
 @pytest.fixture(params=shells())
-def sh(request: pytest.FixtureRequest, tmp_path: Path) -> Shell:
-    return Shell(shells()[request.param], tmp_path)
+def sh(request: pytest.FixtureRequest, home: Path) -> Shell:
+    return Shell(shells()[request.param], home)
 
 
 @pytest.fixture
-def one(tmp_path: Path) -> Shell:
+def one(home: Path) -> Shell:
     """Give the machine's own sh, where the shell is not what is in question."""
-    return Shell([shutil.which("sh") or "sh"], tmp_path)
+    return Shell([shutil.which("sh") or "sh"], home)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """Give a home; what watches a drain from there ends with it, and would look for an hour else."""
+    yield tmp_path
+    shutil.rmtree(tmp_path / ".gapless/drained", ignore_errors=True)
 
 
 @pytest.fixture
@@ -135,12 +142,12 @@ def linked(directory: Path, programs: Iterable[str]) -> Path:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 1 MB and 64 inodes."""
+    """Mount a file system of 1 MB and 72 inodes."""
     if os.geteuid() != 0:
         pytest.skip("a full disk needs a mount, and that needs root")
     place = tmp_path / "disk"
     place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=64", "none", place], capture_output=True, text=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=72", "none", place], capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"this machine lets root mount nothing: {done.stderr.strip()}")
     yield place

@@ -52,7 +52,7 @@ def argument(data: st.DataObject, kind: str, name: str, root: str) -> object:
         return 0  # no time to wait, nothing that runs
     if kind == "Iterable[Process]":
         return [Process(word, word, port=data.draw(st.sampled_from([None, 3000])))]
-    if kind == "Iterable[str]":
+    if kind in ("Iterable[str]", "Sequence[str]"):
         return data.draw(st.lists(nasty, min_size=1, max_size=3), label=name)
     if kind.startswith("Mapping["):
         return {word: word}

@@ -60,6 +60,8 @@ def fetched(root: Path, repo: dict[str, str], commit: str = "first") -> Step:
 
 
 def checked_out(root: Path, repo: dict[str, str], release: str = "0001-abc", commit: str = "first") -> Step:
+    """Check out as a run does, which holds the lock."""
+    (root / ".gapless/lock").mkdir(parents=True, exist_ok=True)
     return Step("check out", releases.check_out(str(root), release, repo[commit]))
 
 
@@ -90,7 +92,7 @@ def test_exactly_the_files_of_the_commit_are_there(sh, root, repo):
     assert os.access(release / "run.sh", os.X_OK)
     assert not os.access(release / "plain.txt", os.X_OK)
     assert not (release / ".git").exists()
-    assert [each.name for each in (root / ".gapless").iterdir()] == ["mirror.git"]
+    assert sorted(each.name for each in (root / ".gapless").iterdir()) == ["lock", "mirror.git"]
 
 
 def test_a_server_that_refuses_bare_commits_is_asked_for_its_branches(sh, root, repo):
@@ -172,16 +174,25 @@ def test_a_repository_cant_call_itself_complete(sh, root, repo):
     assert not [name for name in files(root / "releases" / "0001-abc") if name.startswith(".gapless")]
 
 
+def test_what_a_killed_git_left_behind_is_in_nobodys_way(sh, root, repo):
+    (root / ".gapless/lock").mkdir(parents=True)
+    (root / ".gapless/lock/index").write_text("half an ind")
+    (root / ".gapless/lock/index.lock").write_text("")
+    assert sh.run(fetched(root, repo), checked_out(root, repo)).code == 0
+    assert "plain.txt" in files(root / "releases" / "0001-abc")
+
+
 def test_a_full_disk_ends_the_check_out(sh, small_disk, repo, fill):
     assert sh.run(fetched(small_disk, repo)).code == 0
+    checked = checked_out(small_disk, repo)
     fill(small_disk)
-    ran = sh.run(checked_out(small_disk, repo), Step("next", cmd("echo", "too far")))
+    ran = sh.run(checked, Step("next", cmd("echo", "too far")))
     assert ran.code != 0
     assert "No space left" in ran.text or "Out of diskspace" in ran.text  # git has its own word for it
     assert "too far" not in ran.text
     assert sh.run(Step("discard", releases.discard(str(small_disk), "0001-abc"))).code == 0
     assert there(small_disk) == []
-    assert [each.name for each in (small_disk / ".gapless").iterdir()] == ["mirror.git"]
+    assert sorted(each.name for each in (small_disk / ".gapless").iterdir()) == ["lock", "mirror.git"]
 
 
 # ---------------------------------------------------------------------- shared
@@ -193,14 +204,13 @@ def test_shared_files_and_directories_are_linked(sh, root):
     (release / "uploads").mkdir()
     (release / "uploads" / "from-git").write_text("x")
     ran = sh.run(
-        Step("files", releases.link_shared(str(root), "0001-abc", "file", [".env", "config/a b.json"])),
-        Step("dirs", releases.link_shared(str(root), "0001-abc", "dir", ["uploads", "var/cache"])),
+        Step("links", releases.link_shared(str(root), "0001-abc", [".env", "config/a b.json", "a key.pem"], ["uploads", "var/cache", "tmp"])),
     )
     assert (ran.code, ran.text) == (0, "")
-    for name in (".env", "config/a b.json", "uploads", "var/cache"):
+    for name in (".env", "config/a b.json", "a key.pem", "uploads", "var/cache", "tmp"):
         assert os.readlink(release / name) == str(root / "shared" / name)
     assert (root / "shared" / "uploads").is_dir()
-    assert not (root / "shared" / ".env").exists()
+    assert sorted(each.name for each in (root / "shared").iterdir()) == ["tmp", "uploads", "var"]
 
 
 def test_linking_again_changes_nothing(sh, root):
@@ -208,7 +218,7 @@ def test_linking_again_changes_nothing(sh, root):
     (root / "shared" / "uploads").mkdir(parents=True)
     (root / "shared" / "uploads" / "precious").write_text("x")
     for _ in range(2):
-        assert sh.run(Step("dirs", releases.link_shared(str(root), "0001-abc", "dir", ["uploads"]))).code == 0
+        assert sh.run(Step("dirs", releases.link_shared(str(root), "0001-abc", [], ["uploads"]))).code == 0
     assert (root / "shared" / "uploads" / "precious").read_text() == "x"
 
 
@@ -219,9 +229,9 @@ def test_a_link_in_the_repository_cant_lead_the_rm_out(sh, root, target):
     (victim / "etc").mkdir(parents=True)
     (victim / "etc" / "precious").write_text("x")
     (root / "releases" / "0001-abc" / "out").symlink_to(target.format(victim=victim))
-    ran = sh.run(Step("files", releases.link_shared(str(root), "0001-abc", "file", ["out/gapless-test-precious"])))
+    ran = sh.run(Step("files", releases.link_shared(str(root), "0001-abc", ["out/gapless-test-precious"], [])))
     assert (ran.code, "leads out of the release" in ran.text) == (1, True)
-    ran = sh.run(Step("dirs", releases.link_shared(str(root), "0001-abc", "dir", ["out/etc"])))
+    ran = sh.run(Step("dirs", releases.link_shared(str(root), "0001-abc", [], ["out/etc"])))
     assert ran.code == 1
     assert (victim / "etc" / "precious").read_text() == "x"
     assert not (victim / "etc").is_symlink()
@@ -231,7 +241,7 @@ def test_nothing_is_made_outside_either(sh, root):
     made(root, "0001-abc")
     (root / "victim").mkdir()
     (root / "releases" / "0001-abc" / "out").symlink_to("../../victim")
-    ran = sh.run(Step("files", releases.link_shared(str(root), "0001-abc", "file", ["out/deep/er/.env"])))
+    ran = sh.run(Step("files", releases.link_shared(str(root), "0001-abc", ["out/deep/er/.env"], [])))
     assert (ran.code, list((root / "victim").iterdir())) == (1, [])
 
 
@@ -247,7 +257,7 @@ def test_a_release_without_its_script_is_refused(sh, root):
 def test_a_neighbour_whose_name_begins_alike_is_outside(sh, root):
     made(root, "0001-abc", "0001-abcd")
     (root / "releases" / "0001-abc" / "out").symlink_to("../0001-abcd")
-    ran = sh.run(Step("files", releases.link_shared(str(root), "0001-abc", "file", ["out/.env"])))
+    ran = sh.run(Step("files", releases.link_shared(str(root), "0001-abc", ["out/.env"], [])))
     assert (ran.code, there(root / "releases" / "..")) == (1, ["0001-abc", "0001-abcd"])
     assert not (root / "releases" / "0001-abcd" / ".env").is_symlink()
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fabfile.commands import pm2
+
 if TYPE_CHECKING:
     from tests.model.world import World
 
@@ -88,6 +90,7 @@ class Host:
         self.workers: list[Worker] = []
         self.settled = 0.0
         self.works: list[Work] = []
+        self.runtime = ""                      # which scripts of ours lie there
         self.build_breaks = self.driver_dies = self.going_back_fails = self.migration_fails = self.migration_dies = False
 
     @property
@@ -224,8 +227,13 @@ class Host:
     def sh_use_tools(self, say: Say, *_: str) -> Doing:
         yield from ()
 
-    sh_room_for = sh_shared_is_there = sh_link_shared = sh_scripts_are_there = sh_append_history = sh_tell_history = sh_mkdir = sh_use_tools
+    sh_room_for = sh_shared_is_there = sh_link_shared = sh_scripts_are_there = sh_append_history = sh_tell_history = sh_use_tools
     sh_recall_tools = sh_tell_runs = sh_use_tools
+
+    def sh_mkdir(self, say: Say, *_: str) -> Doing:
+        """Begin what installs our scripts; nothing else calls it."""
+        self.runtime = pm2.runtime()
+        yield from ()
 
     def node(self, words: list[str], stdin: str, say: Say) -> Doing:
         if words[0] == "-" or words[0].endswith("/truth.cjs"):
@@ -255,6 +263,11 @@ class Host:
             yield self.world.now + STEP / 2
 
     # ------------------------------------------------------------------ releases
+
+    def sh_tell_facts(self, say: Say, root: str, runtime: str, *_: str) -> Doing:
+        if self.runtime == runtime:
+            say("facts", **self.facts())
+        yield from ()
 
     def sh_fetch_commit(self, say: Say, root: str, repo: str, commit: str) -> Doing:
         yield None
@@ -390,7 +403,7 @@ class Host:
 
     def facts(self) -> dict[str, Any]:
         return {
-            "node": "22.0.0", "path": "/usr/bin", "pm2": "/usr/lib/pm2", "cpus": 2, "runtime": "", "trouble": None, "strays": [], "pinned": [], "taken": [],
+            "node": "22.0.0", "path": "/usr/bin", "pm2": "/usr/lib/pm2", "cpus": 2, "runtime": self.runtime, "trouble": None, "strays": [], "pinned": [], "taken": [],
             "daemon": {"pid": 1, "home": "/home/app/.pm2", "version": "7"}, "version": "7", "saved": ["shop"],
             "current": {"state": self.link_state(), "release": self.current},
             "releases": [
