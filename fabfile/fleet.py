@@ -124,7 +124,7 @@ class Fleet:
 
     def _send(self, phase: str, host: str, steps: Sequence[Step]) -> Outcome:
         mark = _mark()
-        text: Callable[[], Shell] = partial(script, LIBRARY, steps, mark, self.beats.get(host, SILENT).command)
+        text: Callable[[], list[Shell]] = partial(script, LIBRARY, steps, mark, self.beats.get(host, SILENT).command)
         return self.lines[host].run(text, mark, lambda event: self.emit(phase, host, event))
 
     def runtime(self, host: str, root: str) -> list[Step]:

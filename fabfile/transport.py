@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -185,11 +185,11 @@ class Line:
         """Return the address that ssh config gives this host."""
         return self.connection.host if self.connection else sshconfig.found(self.ssh).hostname
 
-    def run(self, text: Callable[[], Shell], mark: str, heard: Callable[[dict[str, Any]], None]) -> Outcome:
+    def run(self, text: Callable[[], Iterable[Shell]], mark: str, heard: Callable[[dict[str, Any]], None]) -> Outcome:
         """
         Send a script to `sh -s`; call `heard` for each event and each other `line` as it comes; block until the end, without polling.
 
-        `text` makes the script when it is sent: kept for as long as hundreds of hosts build, it would fill the memory.
+        `text` makes the script, in pieces, when it is sent: kept for as long as hundreds of hosts build, it would fill the memory.
         """
         if self.connection is None:
             raise RuntimeError(f"{self.name}: run before open")
@@ -203,7 +203,7 @@ class Line:
         outcome.seconds = time.monotonic() - begun
         return outcome
 
-    def beat(self, text: Callable[[], Shell], mark: str) -> None:
+    def beat(self, text: Callable[[], Iterable[Shell]], mark: str) -> None:
         """Show a sign of life: a line to a script that runs, else the script `text`, which is done at once."""
         with self._opening:
             running = next((channel for channel in self._running if not channel.closed), None)
@@ -226,14 +226,13 @@ class Line:
                 raise Broken(f"connection lost: {err or type(err).__name__}") from None
             yield Pipe(channel)
 
-    def _start(self, text: Callable[[], Shell]) -> paramiko.Channel:
+    def _start(self, text: Callable[[], Iterable[Shell]]) -> paramiko.Channel:
         """Send a script to a shell that waits for one, else to a new one."""
         with self._opening:
             channel = next(filter(_listens, iter(self._pop, None)), None) or self._shell()
             try:
-                script = text()
-                for at in range(0, len(script), PACKET):
-                    channel.sendall(script[at:at + PACKET].encode())
+                for packet in _packets(text()):
+                    channel.sendall(packet)
             except BaseException:
                 channel.close()
                 raise
@@ -269,7 +268,7 @@ class Line:
         self.connection.transport._send_user_message(_request_for_shell(channel))
         return channel
 
-    def _exchange(self, text: Callable[[], Shell], mark: str, heard: Callable[[dict[str, Any]], None], outcome: Outcome) -> None:
+    def _exchange(self, text: Callable[[], Iterable[Shell]], mark: str, heard: Callable[[dict[str, Any]], None], outcome: Outcome) -> None:
         channel = self._start(text)
         try:
             tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -304,6 +303,18 @@ class Line:
         """Hang up; a script that still runs and carries the dead-man's stdin ends with it."""
         if self.connection is not None:
             _hang_up(self.connection)
+
+
+def _packets(pieces: Iterable[Shell]) -> Iterator[bytes]:
+    """Join what is short and cut what is long, about as one packet takes it; what many hosts are sent is never copied as a whole."""
+    waiting = ""
+    for piece in pieces:
+        for at in range(0, len(piece), PACKET):
+            waiting += piece[at:at + PACKET]
+            if len(waiting) >= PACKET:
+                yield waiting.encode()
+                waiting = ""
+    yield waiting.encode()
 
 
 def _turn(address: tuple[str, int]) -> threading.BoundedSemaphore:

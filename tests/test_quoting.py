@@ -65,7 +65,7 @@ def test_a_path_arrives_as_it_was_but_for_the_hosts_home(shell, texts):
 @settings(max_examples=40, deadline=None)
 @given(name=nasty, word=nasty, mark=st.sampled_from(["@m", "@it's $HOME"]))
 def test_names_and_marks_are_quoted_too(name, word, mark, tmp_path_factory):
-    text = script("", [Step(name, cmd("printf", "%s", word)), Step("last", cmd("true"))], mark)
+    text = "".join(script("", [Step(name, cmd("printf", "%s", word)), Step("last", cmd("true"))], mark))
     where = tmp_path_factory.getbasetemp()
     with subprocess.Popen(["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, cwd=where) as process:
         process.stdin.write(f"{{\n{text}exit\n}}\n".encode())

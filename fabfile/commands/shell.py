@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -80,33 +80,32 @@ ended() {{ say "{{\\"event\\":\\"exit\\",\\"code\\":$1}}"; return "$1"; }}
 SILENT = Step("beat", Shell(":"))
 
 
-def script(library: str, steps: Iterable[Step], mark: str, beat: Shell = SILENT.command) -> Shell:
+def script(library: str, steps: Sequence[Step], mark: str, beat: Shell = SILENT.command) -> list[Shell]:
     """
     Fuse steps into one text for `sh -s`, run under `set -eu`; stop at the first that fails.
 
+    It comes in pieces, for a command may be long and the same for hundreds of hosts: nobody should hold it once for each.
     The shell that reads it outlives it, and tells its exit code as event `exit`: the next script may be sent then.
     Of the library only what the steps call is sent. `beat` is run for each line that arrives on stdin meanwhile. `mark` begins every
     line that is meant for us: what a login shell or a build prints can't be mistaken for it.
     """
-    body = "\n".join(f"{_announce(step.name)}\n{step.command}" for step in steps)
-    return Shell(
-        f"{_PRELUDE.format(mark=shlex.quote(mark))}{_called(library, f'{body} {beat}')}\n"
-        f"work() (\nset -eu\n{body}\n)\n"
-        # In braces, so that the shell has read the last line before it runs the first: whatever reads stdin in between
-        # would eat the rest of the script.
-        f"{{\n{_DEADMAN.format(beat=beat)}ended $rc\n}}\n"
-    )
+    called = _called(library, [*(step.command for step in steps), beat])
+    head = Shell(f"{_PRELUDE.format(mark=shlex.quote(mark))}{called}\nwork() (\nset -eu")
+    body = [text for step in steps for text in (Shell(f"\n{_announce(step.name)}\n"), step.command)]
+    # In braces, so that the shell has read the last line before it runs the first: whatever reads stdin in between would eat the
+    # rest of the script.
+    return [head, *body, Shell(f"\n)\n{{\n{_DEADMAN.format(beat=beat)}ended $rc\n}}\n")]
 
 
 _FUNCTION = re.compile(r"^(\w+)\(\) [{(](?:.*[})](?: *#.*)?$|(?s:.*?)^[})]$)", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 
 
-def _called(library: str, text: str) -> str:
-    """Leave out of a library the functions that nothing in `text` leads to: a script pays for its size on the wire and in the shell."""
+def _called(library: str, commands: Iterable[str]) -> str:
+    """Leave out of a library the functions that no command leads to: a script pays for its size on the wire and in the shell."""
     functions, rest = _functions(library)
     needed: set[str] = set()
-    found = set(_WORD.findall(_without_programs(text) + rest))
+    found = {word for text in (*map(_without_programs, commands), rest) for word in _WORD.findall(text)}
     while new := found & functions.keys() - needed:
         needed |= new
         found = {word for name in new for word in _WORD.findall(functions[name])}

@@ -62,7 +62,7 @@ class Shell:
             [*args, "-s"], executable=self.words[0], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=home, cwd=self.home, start_new_session=True, bufsize=0,
         )
-        text = f"{{\n{script(LIBRARY, steps, MARK)}exit\n}}\n".encode()
+        text = "".join(["{\n", *script(LIBRARY, steps, MARK), "exit\n}\n"]).encode()
         for at in range(0, len(text), chunk):
             process.stdin.write(text[at:at + chunk])
         return process

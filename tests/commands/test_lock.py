@@ -255,7 +255,7 @@ def test_a_deployer_that_dies_while_it_takes_the_lock_leaves_no_half_of_it(root,
         (root / f".gapless/runs/r{number}").mkdir(parents=True)
         (root / f".gapless/runs/r{number}/driver.pid").write_text("1 1")
     taking = subprocess.Popen(["sh", "-s"], stdin=subprocess.PIPE, start_new_session=True)
-    taking.stdin.write(script(LIBRARY, [take(root)], "@mark").encode())
+    taking.stdin.write("".join(script(LIBRARY, [take(root)], "@mark")).encode())
     taking.stdin.flush()
     while not kept(root).parent.exists():
         pass

@@ -84,7 +84,8 @@ def test_no_argument_becomes_a_command(make: Callable[..., Shell], shell: str, t
         kinds = {each.name: str(each.annotation) for each in inspect.signature(make).parameters.values()}
         arguments = {key: argument(data, kind, key, f"{name}/app") for key, kind in kinds.items()}
         prepare(arguments)
-        said = run(shell, script(LIBRARY, [Step(data.draw(nasty), make(**arguments))], f"@m{data.draw(nasty)}"), place, tools)
+        text = "".join(script(LIBRARY, [Step(data.draw(nasty), make(**arguments))], f"@m{data.draw(nasty)}"))
+        said = run(shell, text, place, tools)
         assert not (place / "canary").exists()
         assert "yntax error" not in said
 
@@ -121,5 +122,5 @@ def test_every_room_is_asked() -> None:
 
 
 def test_a_canary_is_seen_where_a_word_becomes_a_command(tools: str, tmp_path: Path) -> None:
-    assert "step" in run("dash", script("", [Step("x", Shell("echo '' $(touch $CANARY)"))], "@m"), tmp_path, tools)
+    assert "step" in run("dash", "".join(script("", [Step("x", Shell("echo '' $(touch $CANARY)"))], "@m")), tmp_path, tools)
     assert (tmp_path / "canary").exists()

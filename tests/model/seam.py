@@ -123,11 +123,11 @@ def answers(url: str, host: str | None, header: str | None, release: str, limit:
 
 def noting(run: Any) -> Any:
     """Note the phase of a script for the line that will carry it."""
-    def noted(self: Any, phase: str, host: str, steps: Any) -> Any:
+    def noted(self: Any, phase: str, host: str, steps: Any, *more: Any) -> Any:
         task = world().turns.current
         assert task is not None
         task.phase = phase
-        return run(self, phase, host, steps)
+        return run(self, phase, host, steps, *more)
     return noted
 
 
