@@ -101,7 +101,7 @@ RUNS = {
 }
 WIRES = {"exec_command", "open_session", "invoke_shell", "invoke_subsystem", "sendall", "_send_user_message", "open_sftp", "sudo", "local", "system", "popen",
          "execv", "execve", "execvp", "execvpe", "execl", "execle", "execlp", "execlpe", "posix_spawn", "posix_spawnp", "spawnv", "spawnvp"}
-WIRE = ("._send_user_message(_request_for_shell(channel))", "._send_user_message(_pulse())", ".sendall(script[at:at + PACKET].encode())", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)",
+WIRE = ("._send_user_message(_request_for_shell(channel))", "._send_user_message(_pulse())", ".sendall(packet)", ".sendall(HEARTBEAT)", ".open_session(timeout=self.timeout)",
         ".exec_command(order)", ".sendall(chunk)")  # a stream's one command, and its bytes
 BECOMES = ("look/ssh.py", "os.execvp('ssh', ['ssh', *words])")
 ROOM = {file.stem for file in (ROOMS / "commands").glob("*.py")}
@@ -394,4 +394,6 @@ def test_a_step_asks_for_shell_text():
 def test_a_line_asks_for_shell_text():
     line = next(node for node in trees()["transport.py"].body if isinstance(node, ast.ClassDef) and node.name == "Line")
     given = {node.name: node.args.args[1] for node in line.body if isinstance(node, ast.FunctionDef) and node.name in ("run", "pipe")}
-    assert {name: (each.arg, ast.unparse(each.annotation)) for name, each in given.items()} == {"run": ("text", "Callable[[], Shell]"), "pipe": ("order", "Shell")}
+    assert {name: (each.arg, ast.unparse(each.annotation)) for name, each in given.items()} == {
+        "run": ("text", "Callable[[], Iterable[Shell]]"), "pipe": ("order", "Shell"),
+    }

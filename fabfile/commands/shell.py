@@ -103,12 +103,19 @@ _WORD = re.compile(r"\w+")
 
 def _called(library: str, commands: Iterable[str]) -> str:
     """Leave out of a library the functions that no command leads to: a script pays for its size on the wire and in the shell."""
+    names = _functions(library)[0].keys()
+    return _with(library, frozenset(word for text in commands for word in _WORD.findall(_without_programs(text)) if word in names))
+
+
+@functools.cache  # hosts differ in what the functions are given, seldom in which are called
+def _with(library: str, called: frozenset[str]) -> str:
+    """Take from a library these functions, and all that they lead to."""
     functions, rest = _functions(library)
     needed: set[str] = set()
-    found = {word for text in (*map(_without_programs, commands), rest) for word in _WORD.findall(text)}
+    found = called.union(_WORD.findall(rest))
     while new := found & functions.keys() - needed:
         needed |= new
-        found = {word for name in new for word in _WORD.findall(functions[name])}
+        found = frozenset(word for name in new for word in _WORD.findall(functions[name]))
     return "\n".join([rest, *(body for name, body in functions.items() if name in needed)])
 
 
