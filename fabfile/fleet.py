@@ -66,7 +66,7 @@ class Fleet:
                 raise UsageError(f"{name}: there is no {ssh.ssh_config} (ssh_config: in hosts.yaml); for the lab: make lab")
             if ssh.known_hosts and not Path(ssh.known_hosts).is_file():
                 raise UsageError(f"{name}: there is no {ssh.known_hosts} (known_hosts: in hosts.yaml)")
-        heap.share()
+        heap.share(threads=len(hosts))
         self.gateways = Gateways()
         self.lines = {name: Line(name, ssh, self.gateways) for name, ssh in hosts.items()}
         self.emit = emit

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 M_ARENA_MAX = -8   # of glibc's mallopt(3)
 YOUNG = 10_000     # objects between two looks at the young ones; 700 by itself
+FEW = 8            # threads whose heaps are not worth the 4 ms that it takes to keep them from having any
 
 
 def collect_seldom() -> None:
@@ -20,14 +21,16 @@ def collect_seldom() -> None:
     atexit.register(gc.freeze)
 
 
-def share() -> None:
+def share(threads: int) -> None:
     """
-    Have all threads take memory from one heap, where the C library is glibc; and call all that was loaded so far lasting.
+    Have so many threads take memory from one heap, where the C library is glibc; and call all that was loaded so far lasting.
 
     By itself glibc gives threads heaps of their own, each of which keeps what it once took. They would save waiting for each other,
     but in Python only one thread runs at a time. Measured with 30 hosts: 45 MiB instead of 50.
     """
-    import ctypes  # 4 ms that only who connects must pay
+    if threads <= FEW:
+        return
+    import ctypes  # loaded here, for it takes most of that time
 
     gc.freeze()
     with suppress(AttributeError, OSError):

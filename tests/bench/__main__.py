@@ -68,9 +68,12 @@ def read() -> argparse.Namespace:
     options.sizes = [int(size) for size in options.sizes.split(",")]
     options.runs = [int(options.runs.split(",")[0]), int(options.runs.split(",")[-1])] if options.runs else None
     options.only = options.only.split(",")
-    if "pyinfra" in options.only and not os.environ.get(INSIDE) and not options.again:
-        rivals.install()
-    options.only = [each for each in options.only if each != "pyinfra" or rivals.pyinfra()]
+    options.left_out = {}
+    if not options.again:
+        if not os.environ.get(INSIDE):
+            rivals.install(options.only)
+        options.left_out = rivals.left_out(options.only)
+    options.only = [each for each in options.only if each not in options.left_out]
     if unknown := [name for name in options.only if name not in EVERYBODY]:
         parser.error(f"no contestant is called {', '.join(unknown)}; there are {', '.join(EVERYBODY)}")
     return options
@@ -130,7 +133,7 @@ def about(options: argparse.Namespace, failed: dict[str, str]) -> dict[str, Any]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "date": time.strftime("%Y-%m-%d"), "cpus": os.cpu_count(), "ssh": ssh, "python": platform.python_version(), "commit": commit or "unknown",
-        "rtt": options.rtt, "left_out": rivals.left_out() | failed,
+        "rtt": options.rtt, "left_out": options.left_out | failed,
     }
 
 

@@ -97,7 +97,15 @@ class Contest:
     def check(self, one: Contestant, job: Job) -> None:
         """See on every host that the commit is live, with its links."""
         for host in job.hosts:
-            live = self.fleet.home(host) / one.root / "current"
-            found = live.readlink().name if live.is_symlink() else "nothing"
-            if job.commit[:7] not in found or not (live / ".env").exists() or not (live / "uploads").is_dir():
-                raise measure.Failed(f"{one.name} left {found} on {host}, not {job.commit[:7]} with its links")
+            root = self.fleet.home(host) / one.root
+            live = root / "current"
+            # Not every link that is good on the host leads to the same place from here.
+            found = root / "releases" / live.readlink().name if live.is_symlink() else root
+            if not runs(found, job.commit) or not all((found / name).is_symlink() for name in (".env", "uploads")):
+                raise measure.Failed(f"{one.name} left {found.name} on {host}, not {job.commit[:7]} with its links")
+
+
+def runs(release: Path, commit: str) -> bool:
+    """Say whether a release is of this commit: its name tells, or a file REVISION in it, as Capistrano leaves it."""
+    told = release / "REVISION"
+    return commit[:7] in (told.read_text() if told.exists() else release.name)

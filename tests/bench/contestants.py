@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import rivals, work
-from .fleet import HERE, Fleet
+from .fleet import ALIKE, HERE, Fleet
 
 CHECKOUT = HERE.parents[1]
 PROGRAMS = Path(sys.executable).parent
@@ -54,12 +55,13 @@ class Job:
     def steps(self, root: str) -> list[tuple[str, str]]:
         return work.steps(root, str(self.fleet.repo), self.commit, self.number, self.build)
 
-    def written(self, root: str) -> str:
-        """Write the job where a peer reads it, and return that place."""
+    def written(self, root: str, more: Mapping[str, Any] | None = None) -> str:
+        """Write the job where a peer reads it, with what that one wants more, and return that place."""
         steps = self.steps(root)
         told = {
             "hosts": self.hosts, "ssh_config": str(self.fleet.ssh_config), "root": root, "release": work.release(self.number, self.commit),
             "steps": steps, "fused": work.fused(steps), "gated": work.gated(steps),
+            **(more or {}),
         }
         (self.folder / "job.json").write_text(json.dumps(told))
         return str(self.folder / "job.json")
@@ -92,6 +94,13 @@ def pyinfra(job: Job) -> list[str]:
     return [str(rivals.pyinfra()), "--yes", "inventory.py", str(HERE / "peers/pyinfra_deploy.py")]
 
 
+def capistrano(job: Job) -> list[str]:
+    """Give the command of a Capistrano deploy; its deploy_to is one for all hosts, so each has its home at ALIKE too."""
+    at = f"{ALIKE}/capistrano"
+    job.written("capistrano", {"at": at, "repo": str(job.fleet.repo), "commit": job.commit, "build": job.build, "reload": work.RELOAD})
+    return [str(rivals.capistrano()), "--rakefile", str(HERE / "peers/capistrano/Capfile"), "bench", "deploy"]
+
+
 def gapless(root: str, health: str, parallel: str = "100%") -> Callable[[Job], list[str]]:
     """Give the command of a deploy of ours, with the prober on, whose app has this health route; so many hosts are reloaded at once."""
     def command(job: Job) -> list[str]:
@@ -111,6 +120,7 @@ EVERYBODY: Mapping[str, Contestant] = {each.name: each for each in (
     Contestant("fused", "fused", peer("fused", "fabric_fused.py")),
     Contestant("naive", "naive", peer("naive", "fabric_naive.py")),
     Contestant("pyinfra", "pyinfra", pyinfra),
+    Contestant("capistrano", "capistrano", capistrano),
     Contestant("gapless", "gapless", gapless("gapless", "none")),
     Contestant("probed", "probed", gapless("probed", "{path: /}")),
     Contestant("rolling", "rolling", gapless("rolling", "none", parallel="1"), size=10),

@@ -24,6 +24,7 @@ NEAR, NET = "10.77.0.1", "10.77.0.0/16"
 HERE = Path(__file__).parent
 TOOLS = HERE / "stubs/pm2/bin"
 READY_SECONDS = 60
+ALIKE = "/srv"  # where each host has its home too, in its own mount namespace: who knows one path for all hosts finds it there
 COMMITS = 400
 APP = {"package.json": '{"name": "shop"}\n', "dist/main.js": "// the app\n", **{f"src/part{n}.ts": f"// part {n}\n" * 40 for n in range(10)}}
 SSHD = """\
@@ -97,10 +98,10 @@ def up(folder: Path, count: int, rtt: float, isolated: bool, groups: Mapping[str
     if rtt:
         line = lay_line(fleet, rtt)
         inside = [system.path_of("nsenter"), f"--net=/proc/{line}/ns/net"]
-    apart = [system.path_of("unshare"), "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"] if isolated else []
     for host in fleet.hosts:
         place = folder / "hosts" / host
         sshd = [system.path_of("sshd"), "-D", "-E", str(place / "log"), "-f", str(place / "sshd_config")]
+        apart = alone(fleet.home(host)) if isolated else []
         fleet.processes.append(spawn([*inside, *apart, *sshd], fleet, "hosts"))
     responder = [sys.executable, "-I", str(HERE / "responder.py"), str(APP_PORT), *fleet.hosts]
     started(spawn([*inside, *responder], fleet, "line", stdout=subprocess.PIPE), fleet, "what answers on the app's port")
@@ -108,6 +109,12 @@ def up(folder: Path, count: int, rtt: float, isolated: bool, groups: Mapping[str
         if not until(lambda host=host: answers(host), READY_SECONDS):
             raise RuntimeError(f"the sshd of {host} does not answer: {fleet.log(host).read_text()}")
     return fleet
+
+
+def alone(home: Path) -> list[str]:
+    """Give what begins a command line that has mounts and processes of its own."""
+    unshare = [system.path_of("unshare"), "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
+    return [*unshare, "sh", "-c", f'mount --bind "$0" {ALIKE} && exec "$@"', str(home)]
 
 
 def spawn(command: list[str], fleet: Fleet, kind: str, **more: Any) -> subprocess.Popen[Any]:

@@ -17,13 +17,14 @@ WHO = {
     "fused": "Fabric's `ThreadingGroup`, the same script as one `run()` per host",
     "naive": "Fabric's `ThreadingGroup`, a `run()` per step, as most fabfiles do it",
     "pyinfra": "a pyinfra deploy, with its own operations where it has them",
+    "capistrano": "a Capistrano deploy, with its own flow and its git plugin",
     "gapless": "`fab deploy --hosts bench` with `max_parallel: 100%`; locks, facts, gate, journal, history and report are in it",
     "rolling": "the same with `max_parallel: 1`, one host after another",
     "probed": "the same for an app with a port, so that its prober asks every host all the while",
 }
 DRAWN = {
     "gapless": "gapless", "floor": "floor (ssh)", "barriers": "barriers (ssh)", "fused": "fused Fabric", "naive": "naive Fabric",
-    "pyinfra": "pyinfra",
+    "pyinfra": "pyinfra", "capistrano": "Capistrano",
 }
 TEXT = """\
 # Speed: what a deploy costs, beside others

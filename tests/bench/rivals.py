@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from tests.lab import cache
+from tests.lab import cache, system
 
 PYINFRA = "pyinfra==3.10"
 SLOW_SECONDS = 300
@@ -18,16 +19,34 @@ def pyinfra() -> Path | None:
     return program if program.exists() else None
 
 
-def left_out() -> dict[str, str]:
-    """Say who does not take part, and why."""
-    found = {"Capistrano": "it needs Ruby, which the bench does not install"}
-    return found if pyinfra() else found | {"pyinfra": "it could not be installed"}
+def capistrano() -> str | None:
+    """Give the program, None where it is not installed."""
+    return system.find("cap")
 
 
-def install() -> None:
-    """Install who is missing."""
-    if pyinfra() is None and (why := install_pyinfra()):
-        print(f"bench: pyinfra is left out: {why}", flush=True)
+RIVALS = {"pyinfra": pyinfra, "capistrano": capistrano}
+
+
+def left_out(wanted: Iterable[str]) -> dict[str, str]:
+    """Say who of these does not take part, and why."""
+    return {name: "it could not be installed" for name, found in RIVALS.items() if name in wanted and not found()}
+
+
+def install(wanted: Iterable[str]) -> None:
+    """Install who of these is missing."""
+    for name in wanted:
+        why = INSTALLS[name]() if name in RIVALS and RIVALS[name]() is None else ""
+        if why:
+            print(f"bench: {name} is left out: {why}", flush=True)
+
+
+def install_capistrano() -> str:
+    """Install it with Ruby, as the system has it; return why that failed, or nothing."""
+    try:
+        system.ensure_one("cap")
+    except system.MissingPrograms as err:
+        return str(err).splitlines()[0]
+    return ""
 
 
 def install_pyinfra() -> str:
@@ -39,3 +58,6 @@ def install_pyinfra() -> str:
         if done.returncode:
             return (done.stderr.strip() or "pip failed").splitlines()[-1]
     return ""
+
+
+INSTALLS = {"pyinfra": install_pyinfra, "capistrano": install_capistrano}

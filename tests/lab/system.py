@@ -28,6 +28,7 @@ APT_PACKAGES = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
     "tmux": "tmux",
+    "cap": "capistrano",
 }
 ALWAYS = ("sshd", "ssh", "ssh-keygen", "haproxy", "git", "node", "npm")
 FOR_NAMESPACES = ("ip", "unshare", "nsenter")

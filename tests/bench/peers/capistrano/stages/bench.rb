@@ -1,0 +1,1 @@
+JOB["hosts"].each { |host| server host, roles: %w[app] }
