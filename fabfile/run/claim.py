@@ -112,8 +112,11 @@ class Claim:
             locked,
             Step("facts", pm2.facts_by_installed(app.root, app.processes)),
         ]
-        sent = [tools, Step("facts", pm2.facts(app.root, app.processes))]
-        return self.fleet.run(phase, name, steps, lambda told: [] if pm2.is_ours(told.last("facts")) else sent)
+
+        def wanting(told: Outcome) -> list[Step]:
+            return [] if pm2.is_ours(told.last("facts")) else [tools, Step("facts", pm2.facts(app.root, app.processes))]
+
+        return self.fleet.run(phase, name, steps, wanting)
 
     def weigh(self, outcomes: Mapping[str, Outcome]) -> tuple[dict[str, Facts], dict[str, list[str]]]:
         """Give the facts of each host that told them, and what makes hosts unfit."""

@@ -281,14 +281,19 @@ const commandOf = (pid) => (read(`/proc/${pid}/cmdline`) || '').split('\0').join
 
 const pm2Version = (pm2Dir) => (readJson(path.join(pm2Dir, 'package.json')) || {}).version;
 
-/** Tell our scripts on this host from others by one hash over their names and texts, so that they are sent only when they differ. */
+/**
+ * Tell our scripts on this host from others by one hash over their names and texts, so that they are sent only when they differ.
+ *
+ * It counts only if what says so without reading them says the same: where that is missing they are to be sent again, and it with them.
+ */
 function runtime(root) {
   const hash = require('crypto').createHash('sha256');
   const dir = path.join(root, '.gapless');
   for (const name of attempt(() => fs.readdirSync(dir), []).filter((each) => each.endsWith('.cjs')).sort()) {
     hash.update(`${name}\n${read(path.join(dir, name))}\n`);
   }
-  return hash.digest('hex');
+  const found = hash.digest('hex');
+  return (read(path.join(dir, 'runtime')) || '').trim() === found ? found : '';
 }
 
 /** Name the ports of processes that don't run here yet, and who holds them; in cluster mode that is PM2's daemon. */

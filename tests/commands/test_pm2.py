@@ -23,7 +23,7 @@ def test_a_host_knows_our_scripts_from_others(one, root):
     assert truth(one, root) == pm2.runtime()
 
 
-@pytest.mark.parametrize("name, text", [("gate.cjs", "// another"), ("driver.cjs", None), ("another.cjs", ""), ("truth.cjs", "")])
+@pytest.mark.parametrize("name, text", [("gate.cjs", "// another"), ("driver.cjs", None), ("another.cjs", ""), ("truth.cjs", ""), ("runtime", None), ("runtime", "")])
 def test_whatever_happened_to_them_shows(one, root, name, text):
     assert one.run(Step("install", pm2.install(str(root))), chunk=4096).code == 0
     file = root / ".gapless" / name
