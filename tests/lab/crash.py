@@ -34,14 +34,14 @@ def main(phase: str, when: str, where: str, *words: str) -> None:
     host, _, turn = where.partition("#")
     turns = itertools.count(1)
 
-    def dies(self: Fleet, at: str, name: str, steps: Any) -> Any:
+    def dies(self: Fleet, at: str, name: str, steps: Any, *more: Any) -> Any:
         if (at, name) != (phase, host) or next(turns) != int(turn or 1):
-            return run(self, at, name, steps)
+            return run(self, at, name, steps, *more)
         if when == "before":
             die()
         if when == "mid":
             self.emit = heard(self.emit)
-        outcome = run(self, at, name, steps)
+        outcome = run(self, at, name, steps, *more)
         die()
         return outcome
 
