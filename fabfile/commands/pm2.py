@@ -55,9 +55,10 @@ def facts(root: str, processes: Iterable[Process]) -> Shell:
 
 def facts_by_installed(root: str, processes: Iterable[Process]) -> Shell:
     """
-    Report the same by the script that is installed, if it is the very one that `facts` would send, else report nothing.
+    Report the same by the script that is installed, if the host's note says that it is the very one that `facts` would send.
 
-    What is sent would be most of a claim's bytes, and one round trip more.
+    Else nothing is reported. What the note says is_ours() sees once more in the facts. What is sent would be most of a claim's
+    bytes, and one round trip more.
     """
     return call("tell_facts", path(root), cmd(runtime(), *_named(processes)))
 
@@ -80,12 +81,13 @@ def answers(header: str | None, processes: Iterable[Process], times: int) -> She
 
 @functools.cache  # the hosts share the text: many of them are sent it at once
 def install(root: str) -> Shell:
-    """Write our scripts into the host's .gapless/, each by rename: PM2 may start the gate at any moment."""
-    writes = [Shell(f"mkdir -p -m 700 {path(root)}/.gapless/run")]
+    """Write our scripts into .gapless/, each by rename: PM2 may start the gate at any moment. A note of which they are comes last."""
+    note = Shell(f"{path(root)}/.gapless/runtime")
+    writes = [Shell(f"mkdir -p -m 700 {path(root)}/.gapless/run\nrm -f {note}")]
     for name in INSTALLED:
         file = path(f"{root}/.gapless/{name}")
         writes.append(Shell(f"cat >{file}.next {here(source(name))}\nmv {file}.next {file}"))
-    writes.append(Shell(f"{cmd('echo', runtime())} >{path(root)}/.gapless/runtime"))
+    writes.append(Shell(f"{cmd('echo', runtime())} >{note}"))
     return Shell("\n".join(writes))
 
 

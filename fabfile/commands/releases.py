@@ -68,7 +68,7 @@ begin_release() { # root release; makes its directory, and sets `dir` to it
 }
 check_out() { # root release commit
     begin_release "$1" "$2"
-    index=$1/.gapless/lock/index # it goes with the lock; what an earlier one left there is of no use
+    index=$1/.gapless/lock/index.$2 # it goes with the lock; a deployer that has lost it meanwhile writes to one of its own
     sweep "$index" "$index.lock"
     GIT_INDEX_FILE=$index git --git-dir="$1/.gapless/mirror.git" --work-tree="$dir" read-tree -m -u "$3"
     # A repository that holds these files would call itself complete before it is.
@@ -148,7 +148,8 @@ prune() { # root release...
     for release; do
         [ ! "$real/$release" -ef "$root/current" ] || continue
         case $used in *"$real/$release"*) continue ;; esac
-        rm -rf "$real/$release/.gapless.json" "${real:?}/$release" # without its marker, which goes first, it is no release any more
+        # Without its marker it is no release any more; what can't be made none is left whole.
+        rm -f "$real/$release/.gapless.json" && rm -rf "${real:?}/$release"
     done
 }
 """
@@ -175,8 +176,8 @@ def check_out(root: str, release: str, commit: str) -> Shell:
 
 
 def link_shared(root: str, release: str, files: Sequence[str], dirs: Sequence[str]) -> Shell:
-    """Replace each name in the release by a link into shared/, where a directory that is missing is made."""
-    return call("link_shared", path(root), cmd(release, len(files), *files, *dirs))
+    """Replace each name in the release by a link into shared/, where a directory that is missing is made; a name in both is a file."""
+    return call("link_shared", path(root), cmd(release, len(files), *files, *(name for name in dirs if name not in files)))
 
 
 def scripts_are_there(root: str, release: str, scripts: Iterable[str]) -> Shell:

@@ -35,7 +35,7 @@ USERINFO = re.compile(r"(?<=://)[^\n]*(?=@)")
 HOST_KEY = r"((?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) [A-Za-z0-9+/]{40,}={0,2})(?: [ -~]*)?"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True)  # mypy does not see that a NamedTuple can be called
 class Word(Generic[T]):
     """
     Hold a check, and what it takes in the terms of JSON Schema.

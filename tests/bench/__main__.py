@@ -72,11 +72,17 @@ def read() -> argparse.Namespace:
     if not options.again:
         if not os.environ.get(INSIDE):
             rivals.install(options.only)
-        options.left_out = rivals.left_out(options.only)
+        options.left_out = rivals.left_out(options.only) | no_path_alike(options)
     options.only = [each for each in options.only if each not in options.left_out]
     if unknown := [name for name in options.only if name not in EVERYBODY]:
         parser.error(f"no contestant is called {', '.join(unknown)}; there are {', '.join(EVERYBODY)}")
     return options
+
+
+def no_path_alike(options: argparse.Namespace) -> dict[str, str]:
+    """Leave out who wants one path for all hosts, where they have no mounts of their own to give it one."""
+    alike = bool(os.environ.get(INSIDE)) or namespaces.allowed()
+    return {} if alike or "capistrano" not in options.only else {"capistrano": "it wants hosts with namespaces of their own"}
 
 
 def enter(name: str, folder: str) -> int:

@@ -114,7 +114,7 @@ def up(folder: Path, count: int, rtt: float, isolated: bool, groups: Mapping[str
 def alone(home: Path) -> list[str]:
     """Give what begins a command line that has mounts and processes of its own."""
     unshare = [system.path_of("unshare"), "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
-    return [*unshare, "sh", "-c", f'mount --bind "$0" {ALIKE} && exec "$@"', str(home)]
+    return [*unshare, "sh", "-c", f'[ ! -d {ALIKE} ] || mount --bind "$0" {ALIKE}; exec "$@"', str(home)]
 
 
 def spawn(command: list[str], fleet: Fleet, kind: str, **more: Any) -> subprocess.Popen[Any]:

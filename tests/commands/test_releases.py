@@ -176,8 +176,8 @@ def test_a_repository_cant_call_itself_complete(sh, root, repo):
 
 def test_what_a_killed_git_left_behind_is_in_nobodys_way(sh, root, repo):
     (root / ".gapless/lock").mkdir(parents=True)
-    (root / ".gapless/lock/index").write_text("half an ind")
-    (root / ".gapless/lock/index.lock").write_text("")
+    (root / ".gapless/lock/index.0001-abc").write_text("half an ind")
+    (root / ".gapless/lock/index.0001-abc.lock").write_text("")
     assert sh.run(fetched(root, repo), checked_out(root, repo)).code == 0
     assert "plain.txt" in files(root / "releases" / "0001-abc")
 
@@ -204,7 +204,7 @@ def test_shared_files_and_directories_are_linked(sh, root):
     (release / "uploads").mkdir()
     (release / "uploads" / "from-git").write_text("x")
     ran = sh.run(
-        Step("links", releases.link_shared(str(root), "0001-abc", [".env", "config/a b.json", "a key.pem"], ["uploads", "var/cache", "tmp"])),
+        Step("links", releases.link_shared(str(root), "0001-abc", [".env", "config/a b.json", "a key.pem"], ["uploads", "var/cache", "tmp", ".env"])),
     )
     assert (ran.code, ran.text) == (0, "")
     for name in (".env", "config/a b.json", "a key.pem", "uploads", "var/cache", "tmp"):
