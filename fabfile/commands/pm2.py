@@ -83,7 +83,7 @@ def answers(header: str | None, processes: Iterable[Process], times: int) -> She
 def install(root: str) -> Shell:
     """Write our scripts into .gapless/, each by rename: PM2 may start the gate at any moment. A note of which they are comes last."""
     note = Shell(f"{path(root)}/.gapless/runtime")
-    writes = [Shell(f"mkdir -p -m 700 {path(root)}/.gapless/run\nrm -f {note}")]
+    writes = [Shell(f"mkdir -p -m 700 {path(root)}/.gapless/run"), Shell(f"rm -f {note}")]
     for name in INSTALLED:
         file = path(f"{root}/.gapless/{name}")
         writes.append(Shell(f"cat >{file}.next {here(source(name))}\nmv {file}.next {file}"))

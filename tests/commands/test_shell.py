@@ -115,7 +115,7 @@ def test_when_stdin_ends_the_step_in_hand_ends_soon(sh, until, sleeper):
     begun = time.monotonic()
     process.stdin.close()
     process.stdout.read()  # ends when the last process that holds it has ended
-    assert time.monotonic() - begun < 30  # of the 60 that it would sleep
+    assert time.monotonic() - begun < 5  # of the 60 that it would sleep
     assert process.wait(5) != 0
     assert until(lambda: not alive(pid))
     assert not (sh.home / "went-on").exists()
@@ -158,14 +158,17 @@ def test_every_shell_can_parse_it(sh, text):
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 def test_shellcheck_has_nothing_to_say():
     # 2030/2031: PATH is changed in the work's subshell on purpose. 2174: only the deepest directory wants the mode.
-    # 2010: ls is the one way to read every link that may be read, and the names in it are only searched. 2046: stat's words are to be
-    # split. 3013: POSIX has -ef since 2024, the shells had it before. 3044: `complete` is a function of ours.
+    # 2010: ls is the one way to read every link that may be read, and the names in it are only searched.
     found = subprocess.run(
-        ["shellcheck", "--shell=sh", "--severity=warning", "--exclude=SC2030,SC2031,SC2174,SC2010,SC2046,SC3013,SC3044", "--format=json", "-"],
+        ["shellcheck", "--shell=sh", "--severity=warning", "--exclude=SC2030,SC2031,SC2174,SC2010", "--format=json", "-"],
         input=WHOLE, text=True, capture_output=True, check=False,
     )
     lines = WHOLE.splitlines()
-    assert [(each["code"], each["message"], lines[each["line"] - 1]) for each in json.loads(found.stdout)] == []
+    assert [(each["code"], lines[each["line"] - 1].strip()) for each in json.loads(found.stdout)] == [
+        (2046, "set -- $(stat -f -c '%a %S %c %d' \"$1\")"),                                  # its words are to be split
+        (3013, '[ ! "$real/$release" -ef "$root/current" ] || continue'),                     # POSIX has -ef since 2024, shells had it before
+        (3044, 'complete "$1" "$2" "{\\"artifact\\": \\"$artifact\\", ${3#?}"'),              # a function of ours
+    ]
 
 
 def test_the_names_of_the_library_are_called_nothing_else(sh):

@@ -264,11 +264,6 @@ class Host:
 
     # ------------------------------------------------------------------ releases
 
-    def sh_tell_facts(self, say: Say, root: str, runtime: str, *_: str) -> Doing:
-        if self.runtime == runtime:
-            say("facts", **self.facts())
-        yield from ()
-
     def sh_fetch_commit(self, say: Say, root: str, repo: str, commit: str) -> Doing:
         yield None
 
@@ -400,6 +395,11 @@ class Host:
         assert work is not None
         work.journal.append(json.loads(line))
         yield None
+
+    def sh_tell_facts(self, say: Say, root: str, runtime: str, *_: str) -> Doing:
+        if self.runtime == runtime:
+            say("facts", **self.facts())
+        yield from ()
 
     def facts(self) -> dict[str, Any]:
         return {
