@@ -92,7 +92,7 @@ UPDATE: Spec = {
         "Hosts updated at once: a number, 25%, or a list with one width per wave."
     ),
     "min_healthy_time": scalar(words.duration).about("How long new workers must stay healthy."),
-    "healthy_deadline": scalar(words.positive_duration).about("By when a new worker must be healthy."),
+    "healthy_deadline": scalar(words.positive_duration).about("By when a new worker must be healthy; on the way back three times that."),
     "progress_deadline": scalar(words.positive_duration).about("By when something must have moved on."),
     "drain_timeout": scalar(words.duration).about("How long the balancer may take to empty a host."),
     "kill_timeout": scalar(words.kill_timeout).about("How long a stopping worker may finish what is in flight; 2s or more."),

@@ -20,6 +20,7 @@ const { replaceFile } = saved;
 const TICK_MS = 50;
 const LIST_MS = 500; // how often PM2 is asked: each answer carries every app's environment. And our own files, where no change is told
 const QUIET_LOOKS = 4; // looks without anything to remove, until it counts as removed
+const BACK = 3; // times its deadline that a worker has on the way back: it is known to boot, and a busy host boots slowly
 const SLACK_MS = 30000; // PM2's timer kills the old worker when it runs out, so it must outlast our own deadline by far
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -46,7 +47,7 @@ function flip(root, release) {
 
 const settingsFile = (root) => path.join(truth.runDir(root), 'reload.json');
 
-/** Tell the gates about the reload under way: how long to hold, whether the host is drained, which env file holds. */
+/** Tell the gates about the reload under way: how long to hold, by when to be healthy, whether the host is drained, which env file holds. */
 const tellGates = (root, settings) => replaceFile(settingsFile(root), JSON.stringify(settings));
 
 /** Tell them how long to hold. Forward, no worker starts before they know; on the way back the old code must come up anyway. */
@@ -141,7 +142,7 @@ const NOBODY = { state: '', pid: null };
  * Ends workers of the `unwanted` release meanwhile: a respawn may have followed the link just before it was flipped.
  */
 async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = null }) {
-  const deadline = Date.now() + limit;
+  const until = Date.now() + limit;
   let last = NOBODY;
   let asked = Date.now();
   for (;;) {
@@ -168,7 +169,7 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
       host.journal.write('worker', { id, pid: record.pid, release, state: record.state });
     }
     if (there && record.state === 'open') return record;
-    if (Date.now() > deadline) throw new Refused(late(id, limit, record));
+    if (Date.now() > until) throw new Refused(late(id, limit, record));
     if (Date.now() - asked >= LIST_MS) {
       await wakeIfGivenUp(host, id, forgive);
       asked = Date.now();
@@ -202,8 +203,13 @@ function isOf(root, name, id) {
   return !record || record.pm_id === id;
 }
 
+/** Give the deadline of a worker on the way back: longer, but no longer than a run may stand still. */
+const backLimit = ({ healthy_deadline_ms: own, progress_ms: still }) => Math.max(own, Math.min(BACK * own, still - SLACK_MS));
+
+const deadline = (host) => host.gates.deadline_ms ?? host.plan.healthy_deadline_ms;
+
 /** Give a worker its own deadline, and the time to say that it could not keep it. */
-const openLimit = (host) => host.plan.healthy_deadline_ms + 5000;
+const openLimit = (host) => deadline(host) + 5000;
 
 /** Replace one worker; return its new record as soon as it is open. The old one finishes its requests meanwhile. */
 async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = {}) {
@@ -227,12 +233,12 @@ async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = 
  * worker under the same id, and one of the two is in no list from then on.
  */
 async function calm(host, id) {
-  const deadline = Date.now() + host.plan.healthy_deadline_ms;
+  const until = Date.now() + deadline(host);
   for (;;) {
     const item = (await truth.list(host.pm2, host.root)).find((each) => each.id === id);
     if (!item) throw new Refused(`PM2 no longer lists worker ${id}`);
     const moving = ['launching', 'stopping'].includes(item.status) || (item.status === 'online' && !truth.alive(item.pid));
-    if (!moving || Date.now() > deadline) return item;
+    if (!moving || Date.now() > until) return item;
     await sleep(TICK_MS * 2);
   }
 }
@@ -255,7 +261,7 @@ const conf = (host, name, wanted) => ({
   exec_mode: wanted.exec_mode,
   instances: instances(wanted),
   wait_ready: true,
-  listen_timeout: host.plan.healthy_deadline_ms + SLACK_MS,
+  listen_timeout: deadline(host) + SLACK_MS,
   kill_timeout: host.plan.kill_timeout_ms,
   autorestart: true,
   vizion: false, // PM2 would look for a git checkout at each start
@@ -279,16 +285,16 @@ async function start(host, name, wanted, release) {
 
 /** Yield the ids of a process as PM2 begins to list them, until there are `count`. */
 async function* appearing(host, name, count, known = new Set()) {
-  const patience = host.plan.healthy_deadline_ms + SLACK_MS;
-  let deadline = Date.now() + patience;
+  const patience = deadline(host) + SLACK_MS;
+  let until = Date.now() + patience;
   while (known.size < count) {
     const { count: heard } = host.changes;
     for (const { id } of (await truth.list(host.pm2, host.root)).filter((item) => item.name === name && !known.has(item.id))) {
       known.add(id);
       yield id;
-      deadline = Date.now() + patience; // each may take its time: PM2 starts the next when this one is ready
+      until = Date.now() + patience; // each may take its time: PM2 starts the next when this one is ready
     }
-    if (Date.now() > deadline) throw new Refused(`PM2 listed ${known.size} of ${count} workers of ${name}`);
+    if (Date.now() > until) throw new Refused(`PM2 listed ${known.size} of ${count} workers of ${name}`);
     if (known.size < count) await host.changes.after(heard, LIST_MS);
   }
 }
@@ -460,6 +466,7 @@ const ours = async (host) => (await truth.list(host.pm2, host.root)).filter((ite
 async function goBack(host) {
   host.journal.write('revert', { from: host.to, to: host.from });
   host.returning = true;
+  host.gates.deadline_ms = backLimit(host.plan);
   const failures = [];
   const step = (what) => what().catch((err) => failures.push(err));
   host.surplus = [];
@@ -512,9 +519,8 @@ async function heal(host, { id, pid: old }, seen) {
     host.journal.write('cull', { id, pid, state });
     await end(pid);
   }
-  const limit = 2 * host.plan.healthy_deadline_ms;
   const unwanted = host.to === host.from ? null : host.to;
-  await opened(host, { id, release: host.from, seen, limit, forgive: 3, unwanted });
+  await opened(host, { id, release: host.from, seen, limit: openLimit(host), forgive: 3, unwanted });
 }
 
 const waiting = ({ state }) => state !== 'open' && state !== 'stopping';
@@ -526,7 +532,7 @@ async function takeBack(host, item, seen) {
   const respawned = record && record.release === host.from && !seen.pids.has(pid);
   if (!respawned) await replace(host, item, host.from, { forgive: 1 });
   else if (status === 'errored' || record.state !== 'open') {
-    await opened(host, { id: item.id, release: host.from, seen, limit: host.plan.healthy_deadline_ms, forgive: 3 });
+    await opened(host, { id: item.id, release: host.from, seen, limit: openLimit(host), forgive: 3 });
   }
 }
 
@@ -546,10 +552,10 @@ const made = (host, { name, id }) =>
  * loses one that it respawns in the very instant: so look until nothing of it was there for a while.
  */
 async function removeMade(host) {
-  const deadline = Date.now() + gone(host);
+  const until = Date.now() + gone(host);
   for (let quiet = 0; quiet < QUIET_LOOKS; quiet += 1) {
     const found = (await truth.list(host.pm2, host.root)).filter((item) => made(host, item));
-    if (found.length && Date.now() > deadline) throw new Refused(`PM2 still lists ${found.length} workers of ${found[0].name} that have to go`);
+    if (found.length && Date.now() > until) throw new Refused(`PM2 still lists ${found.length} workers of ${found[0].name} that have to go`);
     for (const { id } of found) await truth.rpc(host.pm2, 'deleteProcessId', id, gone(host)).catch(() => {});
     // A worker parked for its successor is unlisted too, and may be the only one that serves.
     if (await endStrays(host, (stray) => made(host, stray)) || found.length) quiet = -1;

@@ -407,9 +407,8 @@ async function guardWithoutHealth() {
   if (!draining) open();
 }
 
-/** Give up on an app that did not get ready in time. */
-function onDeadline() {
-  const ms = settings.healthy_deadline_ms;
+/** Give up on an app that did not get ready in `ms`. */
+function onDeadline(ms) {
   if (worker.state === 'held') crash('health', `${worker.why} (for ${ms} ms)`, refusal);
   if (worker.state !== 'boot') return;
   crash('no-listen', settings.health ? `the app did not call listen() within ${ms} ms` : `the script did not finish loading within ${ms} ms`);
@@ -600,8 +599,9 @@ try {
   crashOn('config', error);
 }
 
-deadline = now() + settings.healthy_deadline_ms;
-setTimeout(onDeadline, settings.healthy_deadline_ms).unref();
+const patience = reloadSettings().deadline_ms ?? settings.healthy_deadline_ms;
+deadline = now() + patience;
+setTimeout(onDeadline, patience, patience).unref();
 ownReady();
 ownStopSignals();
 ownAnswers(http.ServerResponse.prototype, { closing: true });

@@ -5,7 +5,7 @@
  *   sick      health answers 500, with SECRET; read at each question, so that a release can turn unhealthy
  *   throws    it dies at its start;  clones-throw: all but the first instance do
  *   tells     it prints SECRET and dies of it
- *   slow      it takes a second until it listens
+ *   slow      it takes a second until it listens;  slower: four
  * BOOT_MS is how long it always takes until it listens.
  */
 
@@ -34,4 +34,4 @@ if (mode() === 'tells') {
   throw new Error(`${'x'.repeat(450)} bad key ${SECRET} ${'z'.repeat(100)}`);
 }
 if (COLOUR === 'broken') throw new Error('COLOUR is broken');
-setTimeout(() => http.createServer({ keepAliveTimeout: 1000 }, answer).listen(Number(PORT), '127.0.0.1'), mode() === 'slow' ? 1000 : Number(BOOT_MS));
+setTimeout(() => http.createServer({ keepAliveTimeout: 1000 }, answer).listen(Number(PORT), '127.0.0.1'), ({ slow: 1000, slower: 4000 })[mode()] ?? Number(BOOT_MS));

@@ -44,7 +44,7 @@ def test_the_only_worker_of_one_process_survives_while_another_that_is_new_goes(
 def test_a_worker_that_is_held_for_ever_is_ended(host: Host) -> None:
     """Its own gate would give up much later than the driver does."""
     old, bad = host.up(host.release(1)), host.release(2, "sick")
-    host.patch("driver.cjs", "healthy_deadline_ms + 5000", "healthy_deadline_ms")
+    host.patch("driver.cjs", "deadline(host) + 5000", "deadline(host)")
     marker = host.root / "releases" / bad / ".gapless.json"
     marker.write_text(marker.read_text().replace('"healthy_deadline_ms": 2000', '"healthy_deadline_ms": 60000'))
     with lossless(host, old):
@@ -52,6 +52,16 @@ def test_a_worker_that_is_held_for_ever_is_ended(host: Host) -> None:
         word = run.final()
     assert (word["event"], "was not ready within 2.3 s: it listens, but is not healthy: GET /health" in word["why"]) == ("reverted", True), host.story()
     assert [cull["state"] for cull in run.all("cull")] == ["held"]
+    host.serves(old)
+
+
+def test_the_old_release_has_longer_to_boot_than_the_new_one_had(host: Host) -> None:
+    """It booted before, so a host that is too busy now is no reason to be left without it."""
+    old, bad = host.up(host.release(1)), host.release(2, "sick")
+    host.turn(old, "slower")
+    with lossless(host, old):
+        run = host.start(bad)
+        assert run.final(60)["event"] == "reverted", host.story()
     host.serves(old)
 
 
