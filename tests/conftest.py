@@ -9,7 +9,7 @@ import pytest
 
 FLEET = ("test_deploy.py", "test_recovery.py", "test_interrupt.py", "test_preflight.py", "test_secrets.py", "test_hooks.py", "test_begin.py",
          "test_foresight.py", "test_status.py", "test_logs.py", "test_hands.py", "test_watched.py", "test_doctor.py",
-         "test_bench.py", "test_artifact.py")
+         "test_bench.py", "test_artifact.py", "test_redeploy.py")
 
 # Property tests draw the same examples each time, so that red means a change of yours; `make explore` draws new ones.
 hypothesis.settings.register_profile("fixed", derandomize=True)

@@ -34,10 +34,16 @@ with signals.stopped_by(lambda code: os._exit(code)) as stop:
 """
 
 
+def hears() -> None:
+    """Undo what a shell's `&` and nohup have their children ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def process(*words: str) -> tuple[int, str]:
     env = {**os.environ, "PYTHONPATH": str(HOME)}
     done = subprocess.run([sys.executable, "-c", SCRIPT, *words], env=env, capture_output=True, text=True, check=False, timeout=30,
-                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+                          preexec_fn=hears)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -19,7 +19,7 @@ import pytest
 from tests import load
 from tests.lab import loopback, system
 from tests.lab.crash import KILLED, dying
-from tests.lab.fleet import Lab, wait_until
+from tests.lab.fleet import Lab, sweep_dead, wait_until
 from tests.lab.making import CHECKOUT
 from tests.lab.repo import RELEASES
 
@@ -94,7 +94,7 @@ class Site:
         self.folder = folder
         self.configure()
 
-    def configure(self, *, settle: str = "1s", deadline: str = "6s", instances: int = 2, more: str = "", app: str = "",
+    def configure(self, *, settle: str = "1s", deadline: str = "20s", instances: int = 2, more: str = "", app: str = "",
                   migrate: str = "npx prisma migrate deploy", name: str = "hosts.yaml", ssh_config: Path | None = None) -> Path:
         """Write a hosts.yaml with these settings, and use it from now on."""
         self.inventory = self.folder / name
@@ -204,7 +204,8 @@ class Site:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    lab = Lab.up(name=f"t{os.getpid() % 10000}", hosts=3)
+    sweep_dead("t[0-9]*")
+    lab = Lab.up(name=f"t{os.getpid() % 10000}", hosts=3, bound=True, in_memory=True)
     try:
         yield lab
     finally:

@@ -90,6 +90,7 @@ def test_rolling_reloads_one_host_at_a_time(site: Site) -> None:
     untouched(site, before)
 
 
+@pytest.mark.long
 def test_a_host_that_falls_over_after_its_turn_is_told(site: Site) -> None:
     before = links(site)
     rolling = site.begin("rolling")
@@ -107,6 +108,7 @@ def test_a_host_that_falls_over_after_its_turn_is_told(site: Site) -> None:
     untouched(site, before)
 
 
+@pytest.mark.long
 def test_reload_with_one_instance_through_inv(site: Site) -> None:
     site.configure(instances=1)
     with site.load() as tally:
@@ -123,8 +125,9 @@ def test_reload_with_one_instance_through_inv(site: Site) -> None:
     assert all(len(site.processes(host)) == 2 for host in site.lab.names)
 
 
+@pytest.mark.long
 def test_slow_boot_is_waited_for(site: Site) -> None:
-    site.configure(deadline="25s")
+    site.configure(deadline="40s")
     with site.load() as tally:
         done = site.fab("deploy", "--ref", "slow-boot", hosts="lab1")
     assert done.code == 0, done.out
@@ -135,10 +138,10 @@ def test_slow_boot_is_waited_for(site: Site) -> None:
 
 # ---------------------------------------------------------------- bad ones
 
-BAD = ["v3-throws", "rejects", "health-500", "wrong-release", "env-rename"]  # tests/gate has more ways to be bad
+BAD = ["v3-throws", *(pytest.param(name, marks=pytest.mark.long) for name in ("rejects", "health-500", "wrong-release", "env-rename"))]
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", BAD)  # tests/gate has more ways to be bad
 def test_bad_release_never_gets_a_request(site: Site, name: str) -> None:
     before = links(site)
     with site.load() as tally:
@@ -151,9 +154,10 @@ def test_bad_release_never_gets_a_request(site: Site, name: str) -> None:
     untouched(site, before)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["dies", "dies-late"])
 def test_release_that_dies_after_it_was_healthy(site: Site, name: str) -> None:
-    site.configure(settle="7s", deadline="15s")
+    site.configure(settle="7s", deadline="30s")
     before = links(site)
     with site.load() as tally:
         done = site.fab("deploy", "--ref", name, hosts="lab1")
@@ -206,6 +210,7 @@ def test_second_wave_failing_takes_the_first_back(site: Site) -> None:
     untouched(site, before)
 
 
+@pytest.mark.long
 def test_broken_env_file_does_not_take_the_app_down(site: Site) -> None:
     """Reload the very release that runs, with an env file that breaks it: there is no other release to go back to."""
     before = links(site)

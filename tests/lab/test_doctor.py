@@ -14,7 +14,7 @@ import pytest
 
 from tests.lab.conftest import Done, Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.operate]
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 Found = dict[tuple[str, str], dict[str, Any]]  # host and check
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import claim, loopback, namespaces
-from tests.lab.fleet import Lab, LabError, take_down
+from tests.lab.fleet import Lab, LabError, sweep_dead, take_down
 from tests.lab.making import CHECKOUT, lab_dir
 from tests.lab.system import path_of
 
@@ -253,6 +253,23 @@ def test_a_bound_lab_dies_with_its_owner_and_its_name_is_free(name: str, mode: s
     wait_for(lambda: name_is_free(name))  # a process that ends lets go of its files after its command line
     Lab.up(name, 1, mode).down()
     assert_nothing_left(name, pids)
+
+
+@needs_namespaces
+def test_what_a_killed_run_left_in_memory_is_taken_down_by_the_next(name: str) -> None:
+    if namespaces.memory_free() <= 1.5 * namespaces.MEMORY:
+        pytest.skip("this machine has too little memory for a lab in it")
+    code = f"from tests.lab.fleet import Lab; Lab.up('{name}', 1, bound=True, in_memory=True); print('up'); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT, stdin=pipe, stdout=pipe, text=True) as owner:
+        assert owner.stdout and any(line == "up\n" for line in owner.stdout)
+        assert lab_dir(name).is_mount()
+        sweep_dead(name)
+        assert Lab.attach(name).run("lab1", "true").returncode == 0, "it lives, and was swept"
+        owner.kill()
+    wait_for(lambda: name_is_free(name))
+    sweep_dead(name)
+    assert_nothing_left(name, [])
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])

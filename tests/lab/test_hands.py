@@ -14,7 +14,7 @@ from tests.lab.conftest import Done, Site
 from tests.lab.test_deploy import links, lost_nothing, untouched
 from tests.lab.test_secrets import Sampler, holders
 
-pytestmark = [pytest.mark.lab, pytest.mark.operate]
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 PUSHED = f"c4n4ry-push-{os.getpid()}"
 
 

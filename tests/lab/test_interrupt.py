@@ -53,9 +53,10 @@ def test_ctrl_c_in_reload_finishes_the_host_in_hand_and_begins_no_other(site: Si
     assert site.fab("status").code == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]], ids=["term", "twice"])
 def test_who_can_not_wait_leaves_and_the_host_goes_on_by_itself(site: Site, numbers: list[signal.Signals]) -> None:
-    site.configure(settle="9s", deadline="20s")
+    site.configure(settle="9s", deadline="30s")
     before = {host: site.link(host) for host in site.lab.names}
     with site.load() as tally:
         running = site.begin("rolling")

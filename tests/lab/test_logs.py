@@ -15,7 +15,7 @@ import pytest
 
 from tests.lab.conftest import Done, Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.operate]
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 LOADER = b"Run scripts without a file on the host"
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.making import CHECKOUT
 
-pytestmark = [pytest.mark.lab, pytest.mark.operate]
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 
 @pytest.mark.timeout(900)

@@ -76,6 +76,7 @@ def test_no_pm2_on_the_host_says_where_it_looked(site: Site) -> None:
     assert "node_bin: in hosts.yaml" in done.out
 
 
+@pytest.mark.long
 def test_first_release_that_crashes_leaves_nothing_behind(site: Site) -> None:
     site.lab.reset("lab3")
     with site.load() as tally:

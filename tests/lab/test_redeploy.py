@@ -6,7 +6,7 @@ import pytest
 
 from tests.lab.conftest import Site
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 STEPS = "npm ci{0}, npm run build, npm prune --omit=dev{0}"
 
 

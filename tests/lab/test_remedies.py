@@ -21,7 +21,7 @@ from tests.lab.test_doctor import Found, calm, examined, wait, wrong
 
 __all__ = ["calm"]  # the fixture
 
-pytestmark = [pytest.mark.lab, pytest.mark.operate]
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 ONE_PROCESS = "      script: dist/main.js\n      instances: 2\n      port: 3000"
 HEALTH = "      health: {path: /health}\n"
@@ -232,7 +232,7 @@ def test_limits_of_time_that_are_too_short(fleet: Site) -> None:
     lab.run("lab2", "pm2 stop 0 >/dev/null")
     for _ in lab.names:
         urllib.request.urlopen(f"{lab.url}/slow?ms=3000", timeout=20).close()
-    short = {"kill_timeout: 8s": "kill_timeout: 2s", "drain_timeout: 15s": "drain_timeout: 2s", "min_healthy_time: 1s": "min_healthy_time: 100ms", "healthy_deadline: 6s": "healthy_deadline: 200ms"}
+    short = {"kill_timeout: 8s": "kill_timeout: 2s", "drain_timeout: 15s": "drain_timeout: 2s", "min_healthy_time: 1s": "min_healthy_time: 100ms", "healthy_deadline: 20s": "healthy_deadline: 200ms"}
     apart(fleet, {"lab1": {}, "lab2": {}, "lab3": short})
     _, found = examined(fleet)
     said(found, "lab1", "boot time", "PM2's listen_timeout of shop is 100 ms", "fab reload --hosts lab1")

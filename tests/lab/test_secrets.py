@@ -16,7 +16,7 @@ import pytest
 
 from tests.lab.conftest import Site
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 EVERY = 0.02  # seconds between two looks at the process tables
 FILE, INVENTORY, DEPLOYER, URL, CONTROL = CANARIES = tuple(f"c4n4ry-{name}-{os.getpid()}" for name in ("file", "yaml", "ci", "url", "control"))
