@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
@@ -33,6 +32,8 @@ def resolve(repo: str, ref: str) -> str:
         if len(starts) == 1:
             return starts.pop()
         raise UsageError(f"{ref} is no branch or tag of {repo}, nor the start of exactly one of their commits; give all 40 digits")
+    import difflib
+
     names = [re.sub(r"^refs/(heads|tags)/", "", name) for name in known]
     close = difflib.get_close_matches(ref, names, n=3)
     raise UsageError(f"{repo} has no branch or tag {ref!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))

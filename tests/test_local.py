@@ -38,6 +38,14 @@ def test_it_stands_where_it_is_told_and_knows_what_it_is_told(tmp_path):
     assert done.out.splitlines() == [str(tmp_path), "a b"]
 
 
+def test_an_end_is_heard_of_at_once(monkeypatch):
+    """Popen.wait looks at last every 50 ms: a sleep of its own would be seen here."""
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    assert local.run(["sleep", "0.3"], 10).code == 0
+    assert slept == [] or not hasattr(os, "pidfd_open")
+
+
 def test_no_such_program():
     with pytest.raises(FileNotFoundError):
         local.run(["no-such-program"], 1)

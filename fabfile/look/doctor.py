@@ -19,9 +19,9 @@ from ..commands import doctor, lock
 from ..commands.shell import Step, softly
 from ..errors import PreflightFailed, UsageError
 from ..inventory.values import Group, Host, Ssh
+from ..report.stream import state_dir
 from ..report.terminal import width
 from ..run.moment import remembered
-from ..run.runner import state_dir
 from ..sshconfig import jump, known_as, origins
 from ..transport import Outcome
 from .locks import owners

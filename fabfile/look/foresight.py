@@ -15,9 +15,9 @@ from ..fleet import Fleet
 from ..forecast import Code, Survey, env_file, forecast, migrated_commits, phases, spans
 from ..inventory.values import Balancer, Host, Targets
 from ..plan import Facts, Options
+from ..report.stream import state_dir
 from ..run.claim import Claim, held_by, taken_over
 from ..run.rollout import Rollout
-from ..run.runner import state_dir
 from ..source import Clone, Unreadable
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..report import document
 from ..report.page import Page
-from ..report.stream import SCHEMA
-from ..run.runner import state_dir
+from ..report.stream import SCHEMA, state_dir
 
 NAMED = 10  # runs that an error names
 

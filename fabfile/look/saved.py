@@ -12,7 +12,7 @@ from ..basis import Forecast, identity
 from ..errors import UsageError
 from ..forecast import SCHEMA, options_of
 from ..plan import Options
-from ..run.runner import state_dir
+from ..report.stream import state_dir
 
 KEPT = 100  # plans on this machine
 SHOWN = 5

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..commands import ask
 from ..errors import UsageError
 from ..inventory.values import Host, Ssh, Targets
-from ..run.runner import state_dir
+from ..report.stream import state_dir
 
 USUAL = ("~/.ssh/config", "/etc/ssh/ssh_config")
 

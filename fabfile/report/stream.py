@@ -124,6 +124,11 @@ def _private(path: Path) -> FileIO:
     return FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb")
 
 
+def state_dir() -> Path:
+    """Give the directory for logs and reports on this machine."""
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "gapless"
+
+
 def forget_old_runs(place: Path) -> None:
     """Keep the folders of the newest runs; the names of runs are in order of time."""
     with suppress(OSError):

@@ -19,7 +19,7 @@ from ..plan import Options
 from ..prober import BASELINE, Prober, Rate, Report, Target
 from ..report import summary
 from ..report.faces import face
-from ..report.stream import SCHEMA, Stream, forget_old_runs
+from ..report.stream import SCHEMA, Stream, forget_old_runs, state_dir
 from . import afterwards
 from .rollout import Rollout, new_id
 from .signals import Stop, stopped_by
@@ -27,11 +27,6 @@ from .signals import Stop, stopped_by
 RETRY = 3.0  # seconds between two looks at a lock that is waited for
 AFTERMATH = 2.0  # seconds at most to go on counting after the last host: a loss may show late
 COUNTED = 1.0    # seconds between two events that say how many requests were sent so far
-
-
-def state_dir() -> Path:
-    """Give the directory for logs and reports on this machine."""
-    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "gapless"
 
 
 @contextmanager
