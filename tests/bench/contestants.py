@@ -118,6 +118,7 @@ EVERYBODY: Mapping[str, Contestant] = {each.name: each for each in (
     Contestant("floor", "floor", floor),
     Contestant("barriers", "barriers", peer("barriers", "floor_barriers.py")),
     Contestant("fused", "fused", peer("fused", "fabric_fused.py")),
+    Contestant("gated", "gated", peer("gated", "fabric_barriers.py")),
     Contestant("naive", "naive", peer("naive", "fabric_naive.py")),
     Contestant("pyinfra", "pyinfra", pyinfra),
     Contestant("capistrano", "capistrano", capistrano),

@@ -15,6 +15,7 @@ WHO = {
     "floor": "one `ssh` per host, all at once, each with the whole work as one sh script: what anybody can do by hand",
     "barriers": "the same, with the two barriers that ours keeps: nobody migrates before all have built, nobody flips before the migration is done",
     "fused": "Fabric's `ThreadingGroup`, the same script as one `run()` per host",
+    "gated": "Fabric connections, the same script with the same two barriers: what they cost whatever else is done",
     "naive": "Fabric's `ThreadingGroup`, a `run()` per step, as most fabfiles do it",
     "pyinfra": "a pyinfra deploy, with its own operations where it has them",
     "capistrano": "a Capistrano deploy, with its own flow and its git plugin",
@@ -23,7 +24,7 @@ WHO = {
     "probed": "the same for an app with a port, so that its prober asks every host all the while",
 }
 DRAWN = {
-    "gapless": "gapless", "floor": "floor (ssh)", "barriers": "barriers (ssh)", "fused": "fused Fabric", "naive": "naive Fabric",
+    "gapless": "gapless", "floor": "floor (ssh)", "barriers": "barriers (ssh)", "fused": "fused Fabric", "gated": "fused Fabric, barriers", "naive": "naive Fabric",
     "pyinfra": "pyinfra", "capistrano": "Capistrano",
 }
 TEXT = """\
