@@ -10,9 +10,9 @@ from .shell import Shell, call, cmd, path
 # that two who find it abandoned can't both have it, and none can take away what a third has taken since.
 LIBRARY = r"""
 lock_owner() { # root; a record cut short by a full disk is no record
-    head -n 1 "$1/.gapless/lock/owner.json" 2>/dev/null | grep -x '{.*}' || echo null
+    tr -d '\n' 2>/dev/null <"$1/.gapless/lock/owner.json" | grep -x '{.*}' || echo null
 }
-is_owner() { # root run; asked at every phase, so it starts no program
+is_owner() { # root run; asked at every phase, so it starts no program, and reads only the first line: a shell reads byte by byte
     record=''
     { read -r record <"$1/.gapless/lock/owner.json"; } 2>/dev/null || true
     case $record in *"\"run\": \"$2\""*) ;; *) return 1 ;; esac
@@ -33,8 +33,10 @@ living_work() { # root; sets `busy` to what names a driver or a migration that o
     for file in "$1"/.gapless/runs/*/*.pid; do
         [ -f "$file" ] || continue
         read -r pid started <"$file" || true
-        now=$(sed 's/^.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d ' ' -f 20)
-        if [ -n "$now" ] && [ "$now" = "$started" ]; then busy="$file, pid $pid"; return; fi
+        # A host keeps what each run said, and after years there are many: no program is started to look at one.
+        { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || continue
+        set -- ${stat##*) } # proc(5); the name before may hold anything
+        if [ "${20}" = "$started" ]; then busy="$file, pid $pid"; return; fi
     done
     return 1
 }
@@ -52,7 +54,7 @@ whole() { # function argument...
 take_lock() { # root owner-json abandoned-run
     lock=$1/.gapless/lock
     [ -d "$1/.gapless" ] || mkdir -p -m 700 "$1/.gapless" || fail "$1/.gapless cannot be made: no write access, or no room"
-    if ! said=$(mkdir "$lock" 2>&1); then
+    if ! mkdir "$lock" 2>/dev/null && ! said=$(mkdir "$lock" 2>&1); then
         # "File exists" is the only way to be held; full, read-only and out of inodes must never read as that.
         [ -d "$lock" ] || no_room "$1" "the lock cannot be taken: $said"
         if [ -z "$3" ] || ! take_over "$1" "$2" "$3"; then
@@ -131,11 +133,12 @@ tell_past() { # root run...; how far their driver came here: the first beginning
 
 def take(root: str, owner: str, abandoned: str = "") -> Shell:
     """
-    Take the lock, with `owner` (a line of JSON with the key `run`) as its record; exit 3 with the event `held` when it is held.
+    Take the lock, with `owner` (JSON whose first key is `run`) as its record; exit 3 with the event `held` when it is held.
 
+    Its first line is the run alone: the record names all hosts of the run, and is looked at in each phase on each of them.
     Replaces the lock of the run `abandoned`, if it is still that run's; its phase stays for an owner that resumes it.
     """
-    return call("whole take_lock", path(root), cmd(owner, abandoned))
+    return call("whole take_lock", path(root), cmd(owner.replace(", ", ",\n", 1), abandoned))
 
 
 def enter(root: str, run: str, phase: str) -> Shell:

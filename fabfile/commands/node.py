@@ -46,6 +46,19 @@ find_tools() { # node_bin pm2_home; puts them into PATH, wherever they are
     export PATH
 }
 find_pm2() { # the directory of its module, from the command
+    usual_ifs=$IFS IFS=:
+    set -f
+    set -- $PATH
+    set +f
+    IFS=$usual_ifs
+    for dir; do
+        [ -x "$dir/pm2" ] || continue
+        # Where npm puts it no program need be started to see that.
+        for pm2_dir in "${dir%/*}/lib/node_modules/pm2" "${dir%/*}"; do
+            [ ! "$dir/pm2" -ef "$pm2_dir/bin/pm2" ] || [ ! -f "$pm2_dir/lib/API.js" ] || return 0
+        done
+        break
+    done
     pm2_dir=$(readlink -f "$(command -v pm2)")
     pm2_dir=${pm2_dir%/*/*}
     # Volta starts every program by one and the same shim, and gives each package a tree of its own.

@@ -82,7 +82,8 @@ sweep() { # path...; starts no program where there is nothing to remove
 link_shared() { # root release count path...; so many of them are files, the others are directories
     root=$1 dir=$1/releases/$2 files=$3; shift 3
     [ $# -gt 0 ] || return 0
-    real=$(cd -P "$root" && pwd)
+    cd -P "$root"
+    real=$PWD
     for name; do
         shift
         case $name in */*) make_parent "${name%/*}" ;; esac
@@ -142,7 +143,8 @@ tell_commits() { # root kind range most
 }
 prune() { # root release...
     root=$1; shift
-    [ $# -gt 0 ] && real=$(cd -P "$root/releases" 2>/dev/null && pwd) || return 0
+    [ $# -gt 0 ] && cd -P "$root/releases" 2>/dev/null || return 0
+    real=$PWD
     # Asked again at the last moment: what lives now is what counts, not what lived at claim.
     used=$(ls -l /proc/[0-9]*/cwd 2>/dev/null) || true
     for release; do

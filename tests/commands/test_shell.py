@@ -168,6 +168,7 @@ def test_shellcheck_has_nothing_to_say():
         (2046, "set -- $(stat -f -c '%a %S %c %d' \"$1\")"),                                  # its words are to be split
         (3013, '[ ! "$real/$release" -ef "$root/current" ] || continue'),                     # POSIX has -ef since 2024, shells had it before
         (3044, 'complete "$1" "$2" "{\\"artifact\\": \\"$artifact\\", ${3#?}"'),              # a function of ours
+        (3013, '[ ! "$dir/pm2" -ef "$pm2_dir/bin/pm2" ] || [ ! -f "$pm2_dir/lib/API.js" ] || return 0'),
     ]
 
 

@@ -63,7 +63,7 @@ def lock(lab: Lab, host: str) -> str | None:
     if not place.exists():
         return None
     try:
-        return str(json.loads((place / "owner.json").read_text().splitlines()[0])["run"])
+        return str(json.loads((place / "owner.json").read_text())["run"])
     except (OSError, ValueError, KeyError, IndexError):
         return "nobody named"
 

@@ -167,9 +167,8 @@ class Play:
 def parsed(command: str) -> tuple[tuple[str, ...], str, bool]:
     """Read the words of a call, what is on its stdin, and whether it may fail."""
     soft = command.startswith("{ ")
-    first, _, rest = command.removeprefix("{ ").partition("\n")
-    words = shlex.split(first)
-    return tuple(word for word in words if not word.startswith("<<")), rest, soft
+    call, _, rest = command.removeprefix("{ ").removesuffix("\n} || true").partition("<<'@END@'\n")
+    return tuple(shlex.split(call)), rest, soft
 
 
 class Line:
