@@ -36,7 +36,7 @@ living_work() { # root; sets `busy` to what names a driver or a migration that o
         # A host keeps what each run said, and after years there are many: no program is started to look at one.
         { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || continue
         set -- ${stat##*) } # proc(5); the name before may hold anything
-        if [ "${20}" = "$started" ]; then busy="$file, pid $pid"; return; fi
+        if [ "${20:-}" = "$started" ]; then busy="$file, pid $pid"; return; fi
     done
     return 1
 }
