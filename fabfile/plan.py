@@ -308,7 +308,8 @@ def hold(group: Group, host: Host, facts: Facts) -> float:
     """
     Give the seconds after which a drained host is put back if its deployer was not heard of: lease, and what its driver may take.
 
-    The driver goes on without the deployer, and what it reloads as drained should stay drained until it is done.
+    The driver goes on without the deployer, and what it reloads as drained should stay drained until it is done. A way back that
+    takes long is not waited for: a server comes back when it is fit, and after a good reload nobody should wait for that time.
     """
     update = group.update
     workers = sum(facts["cpus"] if each.instances == "max" else int(each.instances) for each in host.app.processes)

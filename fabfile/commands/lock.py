@@ -31,8 +31,9 @@ tell_held() { # root
 touch_beat() { true >"$1/.gapless/lock/beat"; } # root; opening it to be emptied sets its time, on a full disk too
 living_work() { # root; sets `busy` to what names a driver or a migration that outlived its deployer
     for file in "$1"/.gapless/runs/*/*.pid; do
-        [ -f "$file" ] || continue
-        read -r pid started <"$file" || true
+        pid='' started=''
+        { read -r pid started <"$file"; } 2>/dev/null || true
+        [ -n "$started" ] || continue # there is none, or a power cut has emptied it
         # A host keeps what each run said, and after years there are many: no program is started to look at one.
         { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || continue
         set -- ${stat##*) } # proc(5); the name before may hold anything

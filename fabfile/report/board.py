@@ -229,6 +229,7 @@ class Board:
         self.waits[host] = Wait("to be taken back", at)
 
     def _revert(self, host: str, at: float, event: Event) -> None:
+        self._limits.pop(host, None)  # on the way back a worker may take longer
         self._go(host, "back", at)
         self.waits[host] = Wait(f"to go back to {event['to'] or 'nothing'}", at)
 

@@ -204,7 +204,7 @@ function isOf(root, name, id) {
 }
 
 /** Give the deadline of a worker on the way back: longer, but no longer than a run may stand still. */
-const backLimit = ({ healthy_deadline_ms: own, progress_ms: still }) => Math.max(own, Math.min(BACK * own, still - SLACK_MS));
+const backLimit = ({ healthy_deadline_ms: own, progress_ms: still }) => Math.max(own, Math.min(BACK * own, still - 2 * SLACK_MS));
 
 const deadline = (host) => host.gates.deadline_ms ?? host.plan.healthy_deadline_ms;
 
@@ -220,8 +220,9 @@ async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = 
   const seen = before(host);
   const limit = openLimit(host) + hold;
   const method = mode === 'cluster' ? 'reloadProcessId' : 'restartProcessId';
-  // PM2 ends the old worker when listen_timeout runs out, healed or not: leave room for the way back.
-  const timing = { listen_timeout: 4 * limit + SLACK_MS, kill_timeout: host.plan.kill_timeout_ms, wait_ready: true };
+  // PM2 ends the old worker when listen_timeout runs out, healed or not: leave room for this one and for its way back.
+  const both = (2 + BACK) * (host.plan.healthy_deadline_ms + 5000 + hold);
+  const timing = { listen_timeout: both + SLACK_MS, kill_timeout: host.plan.kill_timeout_ms, wait_ready: true };
   const retired = truth.rpc(host.pm2, method, { id, env: { current_conf: timing } }, Infinity);
   host.retired.set(id, retired.catch((err) => host.journal.write('note', { text: `PM2 on ${method} ${id}: ${err.message}` })));
   const refused = retired.then(() => new Promise(() => {}), (err) => Promise.reject(new Refused(`PM2 refused to reload worker ${id}: ${err.message}`)));
@@ -519,8 +520,9 @@ async function heal(host, { id, pid: old }, seen) {
     host.journal.write('cull', { id, pid, state });
     await end(pid);
   }
+  const limit = openLimit(host) + host.plan.healthy_deadline_ms; // a first one may have hung until its gate gave up
   const unwanted = host.to === host.from ? null : host.to;
-  await opened(host, { id, release: host.from, seen, limit: openLimit(host), forgive: 3, unwanted });
+  await opened(host, { id, release: host.from, seen, limit, forgive: 3, unwanted });
 }
 
 const waiting = ({ state }) => state !== 'open' && state !== 'stopping';

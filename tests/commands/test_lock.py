@@ -69,6 +69,14 @@ def test_of_twenty_at_once_exactly_one_wins(one, tmp_path):
         assert sum('"event":"locked"' in text for text in texts) == 1
 
 
+def test_a_pid_that_a_power_cut_has_emptied_is_nobody(sh, root):
+    for number, text in enumerate(("", "\n", f"{os.getpid()}", f"{os.getpid()} \n")):
+        run = root / f".gapless/runs/{number}"
+        run.mkdir(parents=True)
+        (run / "driver.pid").write_text(text)
+    assert sh.run(take(root)).code == 0
+
+
 def test_what_hundreds_of_runs_left_behind_holds_no_claim_up(sh, root):
     """Each has the pid of its driver; three programs were once started to look at one."""
     def seconds() -> float:

@@ -212,7 +212,7 @@ class Site:
         process = {
             "script": script, "port": self.port, "env_file": ".env",
             "env": {"MODE": mode, "KEEP_ALIVE_MS": "1000", "WITNESS": str(self.witness), **(env or {})},
-            "health": {"path": "/health", "timeout_ms": 2000}, "healthy_deadline_ms": 4000, "kill_timeout_ms": 9000,
+            "health": {"path": "/health", "timeout_ms": 2000}, "healthy_deadline_ms": 20000, "kill_timeout_ms": 9000,
         }
         marker = {
             "schema": 1, "release": release, "commit": commit, "ref": "main", "app": self.name, "header": "x-release",

@@ -426,9 +426,13 @@ def sweep_dead(pattern: str) -> None:
     """Take down the labs of these names that nobody holds any more: what was killed may have left gigabytes in memory."""
     for folder in making.lab_dir(pattern).parent.glob(f"{making.lab_dir(pattern).name}/"):
         name = folder.name.removeprefix(making.lab_dir("").name)
-        with contextlib.suppress(LabError):
-            os.close(claim.take(name))
-            take_down(name)
+        # Two may find the same one, or one that its owner is taking down just now: whatever goes wrong then is not ours to fail of.
+        with contextlib.suppress(LabError, OSError, subprocess.CalledProcessError):
+            lock = claim.take(name)
+            try:
+                clean(name)
+            finally:
+                claim.drop(lock, name)
 
 
 def clean(name: str) -> None:
@@ -440,7 +444,7 @@ def clean(name: str) -> None:
     loopback.sweep(folder)
     if folder.is_mount():
         namespaces.lift_memory(folder)
-    if folder.exists():
+    with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
     link = making.CHECKOUT / ".lab"
     if link.is_symlink() and link.readlink() == folder:

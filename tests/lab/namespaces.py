@@ -16,6 +16,7 @@ from .hosts import BALANCER, Host, LabError
 NETNS = Path("/run/netns")
 HOME = Path("/srv")
 SSH_PORT, APP_PORT, WEB_PORT = 22, 3000, 8080
+MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 MEMORY = 12 << 30  # bytes that a lab's files may take where they lie in memory
 UNSHARE = ("--mount", "--uts", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc")
 
@@ -138,13 +139,15 @@ def lay_memory(folder: Path) -> None:
 
 def lift_memory(folder: Path) -> None:
     """Undo that; whoever still has a file open there keeps no one waiting."""
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=False)  # somebody else who cleans up may have done it
 
 
 def memory_free() -> int:
-    """Return the bytes that programs may still take."""
+    """Return the bytes that programs may still take: what the machine has left, or what a container may have at all."""
     lines = Path("/proc/meminfo").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    limits = [Path(place).read_text().strip() for place in MEMORY_LIMITS if Path(place).exists()]
+    return min([free, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def empty(netns: str) -> None:
