@@ -34,6 +34,7 @@ def row(found: Board, host: str, now: float) -> list[str]:
     (25.0, "waiting: lab2 worker 0 to prove healthy, until 00:27 (healthy_deadline)"),
     (27.0251, "waiting: lab2 to be taken back, since 00:27"),
     (27.03, "waiting: lab2 to go back to 0005-ad4ac5e, since 00:27"),
+    (27.2, "waiting: lab2 worker 0 to load its script, since 00:27"),  # it may take longer than healthy_deadline
     (35.0, "waiting: losses that show late, until 00:36"),
 ])
 def test_it_always_says_what_is_waited_for(at, told):
