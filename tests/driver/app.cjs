@@ -6,6 +6,7 @@
  *   throws    it dies at its start;  clones-throw: all but the first instance do
  *   tells     it prints SECRET and dies of it
  *   slow      it takes a second until it listens;  slower: four
+ *   hangs-once  it never listens, but the next one does
  * BOOT_MS is how long it always takes until it listens.
  */
 
@@ -34,4 +35,8 @@ if (mode() === 'tells') {
   throw new Error(`${'x'.repeat(450)} bad key ${SECRET} ${'z'.repeat(100)}`);
 }
 if (COLOUR === 'broken') throw new Error('COLOUR is broken');
+if (mode() === 'hangs-once') {
+  fs.writeFileSync(`${home}/${APP}.mode`, '');
+  return void setInterval(() => {}, 1000);
+}
 setTimeout(() => http.createServer({ keepAliveTimeout: 1000 }, answer).listen(Number(PORT), '127.0.0.1'), ({ slow: 1000, slower: 4000 })[mode()] ?? Number(BOOT_MS));

@@ -65,6 +65,16 @@ def test_the_old_release_has_longer_to_boot_than_the_new_one_had(host: Host) -> 
     host.serves(old)
 
 
+def test_a_first_boot_that_hangs_on_the_way_back_is_not_the_last(host: Host) -> None:
+    """What it waits for may be held by the worker that was just ended."""
+    old, bad = host.up(host.release(1)), host.release(2, "sick")
+    host.turn(old, "hangs-once", host.name)
+    with lossless(host, old):
+        run = host.start(bad)
+        assert run.final(60)["event"] == "reverted", host.story()
+    host.serves(old)
+
+
 def refused_for_a_new_process(host: Host, old: str) -> dict[str, Any]:
     """Deploy a release with a second process, which dies at its start; give the last word."""
     host.processes = (host.process(), host.process("b"))
