@@ -3,6 +3,7 @@
 /**
  * An app without dependencies. What it does wrong stands in the file NAME.mode of its release, or .mode for all processes:
  *   sick      health answers 500, with SECRET; read at each question, so that a release can turn unhealthy
+ *   lazy      health takes 300 ms
  *   throws    it dies at its start;  clones-throw: all but the first instance do
  *   tells     it prints SECRET and dies of it
  *   slow      it takes a second until it listens;  slower: four
@@ -26,6 +27,7 @@ function answer(request, response) {
   if (request.url === '/health' && mode() === 'sick') return json(500, { status: 'database is away', url: SECRET });
   if (request.url === '/echo') return request.pipe(response);
   const reply = () => json(200, { pid: process.pid, app: APP, colour: COLOUR });
+  if (request.url === '/health' && mode() === 'lazy') return setTimeout(reply, 300);
   return request.url === '/slow' ? setTimeout(reply, 400) : reply();
 }
 

@@ -347,6 +347,20 @@ def test_a_pid_that_was_given_away_is_not_taken_for_ours(host: Host) -> None:
     patient.process.kill()
 
 
+def test_an_answer_that_came_while_the_driver_stood_still_is_asked_for_again(host: Host) -> None:
+    """Its clock ran out meanwhile; the app had answered in time."""
+    host.up(host.release(1))
+    new = host.release(2, "lazy")
+    run = host.start(new, drained=True, min_healthy_ms=1000)
+    run.wait("settle")
+    time.sleep(0.1)
+    os.kill(run.pid, signal.SIGSTOP)
+    time.sleep(2.5)  # health has 2 s
+    os.kill(run.pid, signal.SIGCONT)
+    assert run.final()["event"] == "done", host.story()
+    host.serves(new)
+
+
 def test_a_driver_that_stands_still_is_given_up(host: Host) -> None:
     old, new = host.up(host.release(1)), host.release(2)
     run = host.start(new, drained=True, min_healthy_ms=1000, progress_ms=2000)
