@@ -25,8 +25,11 @@ test: venv  ## Run the tests, those on the real fleet too (about 12 minutes).
 explore: venv  ## Run the property tests with new random examples (about 2 minutes).
 	EXAMPLES=random $(BIN)/python -m pytest -m hypothesis -n 2
 
-long: venv  ## Run the longer tests on the real fleet: more bad releases, what is looked at and done by hand (about 30 minutes).
+long: venv  ## Run more deploys on the real fleet: more ways to be bad, to be interrupted, to leak a secret (about 12 minutes).
 	$(BIN)/python -m pytest tests/lab -m long
+
+operate: venv  ## Look at the real fleet, and touch it by hand, in every way there is (about 20 minutes).
+	$(BIN)/python -m pytest tests/lab -m operate
 
 faults: venv  ## Break the local fleet in every way we know, under load, and write docs/faults.md (about 50 minutes).
 	rm -rf .faults
@@ -50,4 +53,4 @@ lab: venv  ## Bring the local fleet up and leave it: fab ... --hosts lab
 lab-down: venv  ## Take it down.
 	$(BIN)/python -m tests.lab down
 
-.PHONY: help venv demo test explore long faults docs bench check lab lab-down
+.PHONY: help venv demo test explore long operate faults docs bench check lab lab-down

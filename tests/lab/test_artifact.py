@@ -20,7 +20,7 @@ import pytest
 
 from tests.lab.conftest import Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.operate]
 
 FIRST = "build: {run: [npm ci, npm run build, 'echo built >>../../.gapless/built'], on: first}"
 SECRET = "X-Signature=s3cr3t-0123456789"

@@ -15,7 +15,7 @@ from fabfile.inventory.loading import load
 from tests.lab.conftest import Site
 from tests.lab.making import CHECKOUT
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.operate]
 
 LEGACY = """\
 mkdir -p ~/legacy/releases/7 && cd ~/legacy/releases/7

@@ -14,7 +14,7 @@ import pytest
 
 from tests.lab.conftest import Done, Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.operate]
 
 Found = dict[tuple[str, str], dict[str, Any]]  # host and check
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.lab.conftest import Done, Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.operate]
 
 # What the last deploy copies for the next one is not what a plan writes.
 LISTING = "while pgrep -f '[d]eps.cjs' >/dev/null; do sleep 0.2; done; find . -xdev -printf '%p %i %T@ %C@ %s %m\\n' | sort"

@@ -14,7 +14,7 @@ from tests.lab.conftest import Done, Site
 from tests.lab.test_deploy import links, lost_nothing, untouched
 from tests.lab.test_secrets import Sampler, holders
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.operate]
 PUSHED = f"c4n4ry-push-{os.getpid()}"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.conftest import Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.operate]
 
 CANARY = "c4n4ry-hooked"
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.lab.conftest import Done, Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.operate]
 
 LOADER = b"Run scripts without a file on the host"
 

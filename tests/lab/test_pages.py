@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.making import CHECKOUT
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.operate]
 
 
 @pytest.mark.timeout(900)

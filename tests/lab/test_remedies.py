@@ -21,7 +21,7 @@ from tests.lab.test_doctor import Found, calm, examined, wait, wrong
 
 __all__ = ["calm"]  # the fixture
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.operate]
 
 ONE_PROCESS = "      script: dist/main.js\n      instances: 2\n      port: 3000"
 HEALTH = "      health: {path: /health}\n"

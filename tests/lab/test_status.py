@@ -22,7 +22,7 @@ from tests.lab.conftest import Site
 from tests.lab.fleet import BALANCER
 from tests.lab.walk import Walk
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.operate]
 
 STEPS = 8
 

@@ -17,7 +17,7 @@ from tests.report.test_faces import COMMON
 from tests.report.test_live import headers, screen  # noqa: F401
 from tests.test_ci import Runner
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.operate]
 
 
 def test_a_terminal_says_all_along_what_is_waited_for(site: Site, screen, tmp_path: Path) -> None:  # noqa: F811
