@@ -21,6 +21,7 @@ const TICK_MS = 50;
 const LIST_MS = 500; // how often PM2 is asked: each answer carries every app's environment. And our own files, where no change is told
 const QUIET_LOOKS = 4; // looks without anything to remove, until it counts as removed
 const BACK = 3; // times its deadline that a worker has on the way back: it is known to boot, and a busy host boots slowly
+const LATE_MS = 5000; // that a worker has to say that it could not keep its deadline
 const SLACK_MS = 30000; // PM2's timer kills the old worker when it runs out, so it must outlast our own deadline by far
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -209,7 +210,7 @@ const backLimit = ({ healthy_deadline_ms: own, progress_ms: still }) => Math.max
 const deadline = (host) => host.gates.deadline_ms ?? host.plan.healthy_deadline_ms;
 
 /** Give a worker its own deadline, and the time to say that it could not keep it. */
-const openLimit = (host) => deadline(host) + 5000;
+const openLimit = (host) => deadline(host) + LATE_MS;
 
 /** Replace one worker; return its new record as soon as it is open. The old one finishes its requests meanwhile. */
 async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = {}) {
@@ -221,7 +222,7 @@ async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = 
   const limit = openLimit(host) + hold;
   const method = mode === 'cluster' ? 'reloadProcessId' : 'restartProcessId';
   // PM2 ends the old worker when listen_timeout runs out, healed or not: leave room for this one and for its way back.
-  const both = (2 + BACK) * (host.plan.healthy_deadline_ms + 5000 + hold);
+  const both = (2 + BACK) * (host.plan.healthy_deadline_ms + LATE_MS + hold);
   const timing = { listen_timeout: both + SLACK_MS, kill_timeout: host.plan.kill_timeout_ms, wait_ready: true };
   const retired = truth.rpc(host.pm2, method, { id, env: { current_conf: timing } }, Infinity);
   host.retired.set(id, retired.catch((err) => host.journal.write('note', { text: `PM2 on ${method} ${id}: ${err.message}` })));

@@ -44,7 +44,7 @@ def test_the_only_worker_of_one_process_survives_while_another_that_is_new_goes(
 def test_a_worker_that_is_held_for_ever_is_ended(host: Host) -> None:
     """Its own gate would give up much later than the driver does."""
     old, bad = host.up(host.release(1)), host.release(2, "sick")
-    host.patch("driver.cjs", "deadline(host) + 5000", "deadline(host)")
+    host.patch("driver.cjs", "deadline(host) + LATE_MS", "deadline(host)")
     marker = host.root / "releases" / bad / ".gapless.json"
     marker.write_text(marker.read_text().replace('"healthy_deadline_ms": 2000', '"healthy_deadline_ms": 60000'))
     with lossless(host, old):
