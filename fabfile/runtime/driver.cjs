@@ -3,9 +3,9 @@
 //
 //   node driver.cjs start ROOT RUN < plan.json     (journal.cjs has the ways in)
 //
-// One worker at a time: reload it by numeric id, wait until its gate opened, go on. When a gate stays shut: link back,
-// end the held worker by pid (its respawn is old code), reload those already done, verify. Every step is
-// journalled before the next begins; the last event is `done`, `reverted` or `broken`.
+// One worker at a time, or two of a host that serves nobody: reload it by numeric id, wait until its gate opened, go on.
+// When a gate stays shut: link back, end the held worker by pid (its respawn is old code), reload those already done,
+// verify. Every step is journalled before the next begins; the last event is `done`, `reverted` or `broken`.
 
 const fs = require('fs');
 const os = require('os');
@@ -21,6 +21,7 @@ const TICK_MS = 50;
 const LIST_MS = 500; // how often PM2 is asked: each answer carries every app's environment. And our own files, where no change is told
 const QUIET_LOOKS = 4; // looks without anything to remove, until it counts as removed
 const BACK = 3; // times its deadline that a worker has on the way back: it is known to boot, and a busy host boots slowly
+const AT_ONCE = Math.min(2, os.availableParallelism()); // workers of a drained host that are replaced together: as many as PM2 itself takes
 const LATE_MS = 5000; // that a worker has to say that it could not keep its deadline
 const SLACK_MS = 30000; // PM2's timer kills the old worker when it runs out, so it must outlast our own deadline by far
 
@@ -141,8 +142,9 @@ const NOBODY = { state: '', pid: null };
  * Wait until process `id` has an open worker of `release` that was not there before; return its record.
  * Throws Refused when it crashed (more often than `forgive` times), was killed, or was not open within `limit` ms.
  * Ends workers of the `unwanted` release meanwhile: a respawn may have followed the link just before it was flipped.
+ * Where another in `hand` has failed, throws what that one met: all go back.
  */
-async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = null }) {
+async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = null, hand = {} }) {
   const until = Date.now() + limit;
   let last = NOBODY;
   let asked = Date.now();
@@ -170,6 +172,7 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
       host.journal.write('worker', { id, pid: record.pid, release, state: record.state });
     }
     if (there && record.state === 'open') return record;
+    if (hand.failed) throw hand.failed;
     if (Date.now() > until) throw new Refused(late(id, limit, record));
     if (Date.now() - asked >= LIST_MS) {
       await wakeIfGivenUp(host, id, forgive);
@@ -198,7 +201,7 @@ async function wakeIfGivenUp(host, id, forgive) {
   truth.rpc(host.pm2, 'restartProcessId', { id, env: {} }, Infinity).catch((err) => host.journal.write('note', { text: err.message }));
 }
 
-/** Say whether a crash file is of process `id`; one without a record (the disk was full) is, for one worker boots at a time. */
+/** Say whether a crash file is of process `id`; one without a record (the disk was full) is of whoever boots just then. */
 function isOf(root, name, id) {
   const record = truth.worker(root, pidOf(name));
   return !record || record.pm_id === id;
@@ -212,12 +215,25 @@ const deadline = (host) => host.gates.deadline_ms ?? host.plan.healthy_deadline_
 /** Give a worker its own deadline, and the time to say that it could not keep it. */
 const openLimit = (host) => deadline(host) + LATE_MS;
 
-/** Replace one worker; return its new record as soon as it is open. The old one finishes its requests meanwhile. */
-async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = {}) {
-  await retirement(host, id); // PM2 refuses a reload while the old worker of the last one is still parked
-  await calm(host, id);
-  sweep(host.root);
+/** Replace workers at once, and return when the new ones are open; the old ones finish their requests meanwhile. */
+async function replace(host, items, release, { hold = 0, forgive = 0, done = () => {} } = {}) {
+  for (const { id } of items) {
+    await retirement(host, id); // PM2 refuses a reload while the old worker of the last one is still parked
+    await calm(host, id);
+  }
+  sweep(host.root); // before any of them starts: it would take away what a new one leaves when it crashes
   tellHold(host, hold);
+  const hand = { failed: null };
+  const swapped = (item) =>
+    swap(host, item, release, { hold, forgive, hand }).then(() => done(item), (err) => {
+      hand.failed ??= err;
+    });
+  await Promise.all(items.map(swapped));
+  if (hand.failed) throw hand.failed;
+}
+
+/** Have PM2 put a new worker in the place of one, and wait until it is open. */
+function swap(host, { id, mode }, release, { hold, forgive, hand }) {
   const seen = before(host);
   const limit = openLimit(host) + hold;
   const method = mode === 'cluster' ? 'reloadProcessId' : 'restartProcessId';
@@ -227,7 +243,7 @@ async function replace(host, { id, mode }, release, { hold = 0, forgive = 0 } = 
   const retired = truth.rpc(host.pm2, method, { id, env: { current_conf: timing } }, Infinity);
   host.retired.set(id, retired.catch((err) => host.journal.write('note', { text: `PM2 on ${method} ${id}: ${err.message}` })));
   const refused = retired.then(() => new Promise(() => {}), (err) => Promise.reject(new Refused(`PM2 refused to reload worker ${id}: ${err.message}`)));
-  return Promise.race([opened(host, { id, release, seen, limit, forgive }), refused]);
+  return Promise.race([opened(host, { id, release, seen, limit, forgive, hand }), refused]);
 }
 
 /**
@@ -301,16 +317,24 @@ async function* appearing(host, name, count, known = new Set()) {
   }
 }
 
-/** Replace the workers of a process one by one; the first is the canary and is held longest. */
+/** Replace the workers of a process: the first alone, as the canary, which is held longest; then one by one, or a few where nobody is served. */
 async function reload(host, name, existing) {
-  for (const [turn, item] of existing.entries()) {
+  for (const items of turns(existing, host.plan.drained ? AT_ONCE : 1)) {
     checkFence(host.root, host.plan.lock);
-    const canary = turn === 0 && !host.plan.drained;
-    host.touched = item;
-    await replace(host, item, host.to, { hold: canary ? host.plan.min_healthy_ms : 0 });
-    host.replaced.push(item);
-    host.touched = null;
+    const canary = items[0] === existing[0] && !host.plan.drained;
+    host.touched = [...items];
+    const done = (item) => {
+      host.replaced.push(item);
+      host.touched = host.touched.filter((each) => each !== item);
+    };
+    await replace(host, items, host.to, { hold: canary ? host.plan.min_healthy_ms : 0, done });
   }
+}
+
+/** Yield the first, then the others, so many at a time. */
+function* turns([first, ...others], size) {
+  yield [first];
+  for (let at = 0; at < others.length; at += size) yield others.slice(at, at + size);
 }
 
 /** Add workers up to the wanted number: PM2 ignores a changed `instances` on reload. */
@@ -494,7 +518,7 @@ async function goBack(host) {
 
 /** Take back worker by worker what this run had PM2 do. */
 async function undo(host, seen, step) {
-  if (host.touched) await step(() => heal(host, host.touched, seen));
+  for (const item of host.touched) await step(() => heal(host, item, seen));
   for (const item of host.replaced) await step(() => takeBack(host, item, seen));
   if (host.created.length || host.grown.length) await step(() => removeMade(host));
   await step(() => allRetired(host));
@@ -516,17 +540,20 @@ function markBad(root, release) {
 /** Count workers by process name. */
 const counts = (items) => items.reduce((sum, { name }) => ({ ...sum, [name]: (sum[name] || 0) + 1 }), {});
 
-/** Have PM2 respawn the worker in hand from the old release, by ending the held one; wait until that one is open. */
-async function heal(host, { id, pid: old }, seen) {
+/** Have PM2 respawn a worker in hand from the old release, by ending the held one; wait until that one is open. */
+async function heal(host, was, seen) {
+  const { id, pid: old } = was;
   const item = (await truth.list(host.pm2, host.root)).find((each) => each.id === id);
-  if (item && item.pid === old && truth.alive(old)) return; // PM2 never took the reload up: the old worker is still the one
+  if (item && item.pid === old && truth.alive(old)) return undefined; // PM2 never took the reload up: the old worker is still the one
+  // Given up because another failed, it may have opened in that very moment.
+  if (item && (truth.worker(host.root, item.pid) || NOBODY).state === 'open') return takeBack(host, was, seen);
   for (const { pid, state } of truth.workers(host.root).filter((each) => each.pm_id === id && waiting(each))) {
     host.journal.write('cull', { id, pid, state });
     await end(pid);
   }
   const limit = openLimit(host) + host.plan.healthy_deadline_ms; // a first one may have hung until its gate gave up
   const unwanted = host.to === host.from ? null : host.to;
-  await opened(host, { id, release: host.from, seen, limit, forgive: 3, unwanted });
+  return opened(host, { id, release: host.from, seen, limit, forgive: 3, unwanted });
 }
 
 const waiting = ({ state }) => state !== 'open' && state !== 'stopping';
@@ -536,7 +563,7 @@ async function takeBack(host, item, seen) {
   const { pid, status } = await calm(host, item.id);
   const record = truth.worker(host.root, pid);
   const respawned = record && record.release === host.from && !seen.pids.has(pid);
-  if (!respawned) await replace(host, item, host.from, { forgive: 1 });
+  if (!respawned) await replace(host, [item], host.from, { forgive: 1 });
   else if (status === 'errored' || record.state !== 'open') {
     await opened(host, { id: item.id, release: host.from, seen, limit: openLimit(host), forgive: 3 });
   }
@@ -658,7 +685,7 @@ async function prepare(host) {
 async function work(root, run, log, plan) {
   const host = {
     root, plan, journal: log, to: plan.release, from: null, found: [], logged: {},
-    created: [], grown: [], removed: [], replaced: [], surplus: [], touched: null, // what was done, for the way back
+    created: [], grown: [], removed: [], replaced: [], surplus: [], touched: [], // what was done, for the way back
     retired: new Map(), gates: { run, drained: plan.drained, since: Date.now() }, changes: new Changes(truth.runDir(root)),
   };
   try {

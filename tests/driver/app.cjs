@@ -4,7 +4,7 @@
  * An app without dependencies. What it does wrong stands in the file NAME.mode of its release, or .mode for all processes:
  *   sick      health answers 500, with SECRET; read at each question, so that a release can turn unhealthy
  *   lazy      health takes 300 ms
- *   throws    it dies at its start;  clones-throw: all but the first instance do
+ *   throws    it dies at its start;  clones-throw: all but the first instance do;  third-throws: that one does, and the second is slow
  *   tells     it prints SECRET and dies of it
  *   slow      it takes a second until it listens;  slower: four
  *   hangs-once  it never listens, but the next one does
@@ -31,7 +31,10 @@ function answer(request, response) {
   return request.url === '/slow' ? setTimeout(reply, 400) : reply();
 }
 
-if (mode() === 'throws' || (mode() === 'clones-throw' && instance !== '0')) throw new Error('the release is bad');
+const dies = { throws: true, 'clones-throw': instance !== '0', 'third-throws': instance === '2' };
+const waits = { slow: 1000, slower: 4000, 'third-throws': instance === '1' ? 4000 : 0 };
+
+if (dies[mode()]) throw new Error('the release is bad');
 if (mode() === 'tells') {
   console.log(`connecting with ${SECRET} (${encodeURIComponent(SECRET)})`);
   throw new Error(`${'x'.repeat(450)} bad key ${SECRET} ${'z'.repeat(100)}`);
@@ -41,4 +44,4 @@ if (mode() === 'hangs-once') {
   fs.writeFileSync(`${home}/${APP}.mode`, '');
   return void setInterval(() => {}, 1000);
 }
-setTimeout(() => http.createServer({ keepAliveTimeout: 1000 }, answer).listen(Number(PORT), '127.0.0.1'), ({ slow: 1000, slower: 4000 })[mode()] ?? Number(BOOT_MS));
+setTimeout(() => http.createServer({ keepAliveTimeout: 1000 }, answer).listen(Number(PORT), '127.0.0.1'), waits[mode()] ?? Number(BOOT_MS));

@@ -5,42 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.driver.conftest import a_pm2
 from tests.driver.host import Host, Run, alive, eventually
 from tests.gate.conftest import MINIMAL_ENV, Pm2, children
-
-
-@pytest.fixture
-def own_pm2(node_modules: Path) -> Iterator[Pm2]:
-    with a_pm2(node_modules) as daemon:
-        yield daemon
-
-
-@contextlib.contextmanager
-def a_pm2(node_modules: Path) -> Iterator[Pm2]:
-    """Have a daemon that a test may kill."""
-    home = Path(tempfile.mkdtemp(prefix="gd-", dir="/tmp"))
-    daemon = Pm2(home / "pm2", node_modules)
-    try:
-        yield daemon
-    finally:
-        if alive(daemon.daemon):
-            daemon.end()
-        else:
-            daemon.helper.kill()
-            daemon.helper.wait()
-            daemon.log.close()
-        shutil.rmtree(home)
-
 
 # -------------------------------------------------------------------------------------------------- a full disk
 
