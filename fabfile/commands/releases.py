@@ -146,7 +146,11 @@ prune() { # root release...
     [ $# -gt 0 ] && cd -P "$root/releases" 2>/dev/null || return 0
     real=$PWD
     # Asked again at the last moment: what lives now is what counts, not what lived at claim.
-    used=$(ls -l /proc/[0-9]*/cwd 2>/dev/null) || true
+    used=
+    for process in /proc/[0-9]*; do
+        if cd -P "$process/cwd" 2>/dev/null; then used="$used $PWD"; fi # where it stands; no program is started to see that
+    done
+    cd "$real"
     for release; do
         [ ! "$real/$release" -ef "$root/current" ] || continue
         case $used in *"$real/$release"*) continue ;; esac
