@@ -16,7 +16,8 @@ def reload(c: Any, how: How, to: str = "", max_parallel: str = "", allow_downtim
     """
     Reload every host behind the gate, groups side by side.
 
-    Worker by worker; each new one reads its env file afresh. One that does not prove healthy never gets a request.
+    Worker by worker, two at once on a drained host; each new one reads its env file afresh. One that does not prove
+    healthy never gets a request.
     """
     _reload(c, how, Options("reload", to=to, max_parallel=cli.widths(max_parallel), allow_downtime=allow_downtime))
 

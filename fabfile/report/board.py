@@ -80,6 +80,7 @@ class Board:
         self.latest: dict[str, str] = {}     # the column in which a host moved last
         self.runs: dict[str, str] = {}       # the release that each host was last seen to run
         self._limits: dict[str, Wait] = {}   # how long each worker of a host may take
+        self._booting: dict[str, dict[str, Wait]] = {}  # by host, its workers in hand that are not open yet
         self._back = False                   # whether the hosts that were done are taken back
         self._heard: dict[str, Callable[[str, float, Event], None]] = {
             "step": self._step, "end": self._end, "waiting": self._waiting, "facts": self._facts, "drain": self._drain,
@@ -193,22 +194,25 @@ class Board:
 
     def _begin(self, host: str, at: float, event: Event) -> None:
         phase = event["phase"]
+        self._booting.pop(host, None)
         self._go(host, phase, at)
         self.waits[host] = Wait(str(event["command"]) if phase == "migrate" else "to replace its first worker", at)
 
     def _worker(self, host: str, at: float, event: Event) -> None:
-        state, worker = str(event["state"]), f"worker {event['id']}"
-        if not self._going(host, "back"):
-            self._go(host, "reload", at, f"{event['id']}: {state}")
+        number, state = str(event["id"]), str(event["state"])
+        booting = self._booting.setdefault(host, {})
         limit = self._limits.get(host, Wait("", at))
-        was = self.waits.get(host)
-        begun = was.since if was and was.what.startswith(f"{worker} ") and state != "boot" else at
-        until = limit.until and begun + limit.until - limit.since
-        what = f"{worker} {_WORKER[state]}" if state in _WORKER else ""
-        self.waits[host] = Wait(what, begun, until, limit.setting) if what else Wait("the next worker", at)
+        begun = booting.pop(number).since if number in booting and state != "boot" else at
+        if state in _WORKER:
+            until = limit.until and begun + limit.until - limit.since
+            booting[number] = Wait(f"worker {number} {_WORKER[state]}", begun, until, limit.setting)
+        self.waits[host] = min(booting.values(), key=lambda wait: wait.since, default=Wait("the next worker", at))
+        if not self._going(host, "back"):
+            self._go(host, "reload", at, f"{number}: {state}")
 
     def _settle(self, host: str, at: float, event: Event) -> None:
         seconds = event["ms"] / 1000
+        self._booting.pop(host, None)
         if self._going(host, "reload"):
             self._close(host, "reload", at)
         if not self._going(host, "back"):
@@ -226,10 +230,12 @@ class Board:
     def _failed(self, host: str, at: float, event: Event) -> None:
         for column in self._going(host, "reload", "healthy") or ["reload"]:
             self._close(host, column, at, "failed")
+        self._booting.pop(host, None)
         self.waits[host] = Wait("to be taken back", at)
 
     def _revert(self, host: str, at: float, event: Event) -> None:
         self._limits.pop(host, None)  # on the way back a worker may take longer
+        self._booting.pop(host, None)
         self._go(host, "back", at)
         self.waits[host] = Wait(f"to go back to {event['to'] or 'nothing'}", at)
 

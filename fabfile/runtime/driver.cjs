@@ -144,7 +144,7 @@ const NOBODY = { state: '', pid: null };
  * Ends workers of the `unwanted` release meanwhile: a respawn may have followed the link just before it was flipped.
  * Where another in `hand` has failed, throws what that one met: all go back.
  */
-async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = null, hand = {} }) {
+async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = null, hand = [] }) {
   const until = Date.now() + limit;
   let last = NOBODY;
   let asked = Date.now();
@@ -172,7 +172,8 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
       host.journal.write('worker', { id, pid: record.pid, release, state: record.state });
     }
     if (there && record.state === 'open') return record;
-    if (hand.failed) throw hand.failed;
+    const other = hand.find(({ failed }) => failed);
+    if (other) throw other.failed;
     if (Date.now() > until) throw new Refused(late(id, limit, record));
     if (Date.now() - asked >= LIST_MS) {
       await wakeIfGivenUp(host, id, forgive);
@@ -217,10 +218,9 @@ const openLimit = (host) => deadline(host) + LATE_MS;
 
 /** Replace workers at once, and return when the new ones are open; the old ones finish their requests meanwhile. */
 async function replace(host, items, release, { hold = 0, forgive = 0, done = () => {} } = {}) {
-  for (const { id } of items) {
-    await retirement(host, id); // PM2 refuses a reload while the old worker of the last one is still parked
-    await calm(host, id);
-  }
+  const ids = items.map(({ id }) => id);
+  await Promise.all(ids.map((id) => retirement(host, id))); // PM2 refuses a reload while the old worker of the last one is still parked
+  await calm(host, ids);
   sweep(host.root); // before any of them starts: it would take away what a new one leaves when it crashes
   tellHold(host, hold);
   const hand = { failed: null };
@@ -232,8 +232,27 @@ async function replace(host, items, release, { hold = 0, forgive = 0, done = () 
   if (hand.failed) throw hand.failed;
 }
 
-/** Have PM2 put a new worker in the place of one, and wait until it is open. */
-function swap(host, { id, mode }, release, { hold, forgive, hand }) {
+/**
+ * Have PM2 put a new worker in the place of one, and wait until it is open. Ask again for as long as PM2 still sees off the one before:
+ * only its own answer tells, and a driver that was killed could not wait for that.
+ */
+async function swap(host, item, release, options) {
+  const until = Date.now() + gone(host);
+  for (;;) {
+    try {
+      return await order(host, item, release, options);
+    } catch (err) {
+      if (!isTooEarly(err)) throw err;
+      if (Date.now() > until) throw new Refused(`PM2 refused to reload worker ${item.id}: ${err.message}`);
+    }
+    await sleep(LIST_MS);
+    if (options.hand.failed) throw options.hand.failed;
+  }
+}
+
+const isTooEarly = ({ message }) => /^Reload already in progress/.test(message); // lib/God/Reload.js of PM2 7
+
+function order(host, { id, mode }, release, { hold, forgive, hand }) {
   const seen = before(host);
   const limit = openLimit(host) + hold;
   const method = mode === 'cluster' ? 'reloadProcessId' : 'restartProcessId';
@@ -241,25 +260,32 @@ function swap(host, { id, mode }, release, { hold, forgive, hand }) {
   const both = (2 + BACK) * (host.plan.healthy_deadline_ms + LATE_MS + hold);
   const timing = { listen_timeout: both + SLACK_MS, kill_timeout: host.plan.kill_timeout_ms, wait_ready: true };
   const retired = truth.rpc(host.pm2, method, { id, env: { current_conf: timing } }, Infinity);
-  host.retired.set(id, retired.catch((err) => host.journal.write('note', { text: `PM2 on ${method} ${id}: ${err.message}` })));
-  const refused = retired.then(() => new Promise(() => {}), (err) => Promise.reject(new Refused(`PM2 refused to reload worker ${id}: ${err.message}`)));
-  return Promise.race([opened(host, { id, release, seen, limit, forgive, hand }), refused]);
+  host.retired.set(id, retired.catch((err) => isTooEarly(err) || host.journal.write('note', { text: `PM2 on ${method} ${id}: ${err.message}` })));
+  const attempt = { failed: null };
+  const refused = retired.then(() => new Promise(() => {}), (err) => {
+    attempt.failed = isTooEarly(err) ? err : new Refused(`PM2 refused to reload worker ${id}: ${err.message}`);
+    throw attempt.failed;
+  });
+  return Promise.race([opened(host, { id, release, seen, limit, forgive, hand: [hand, attempt] }), refused]);
 }
 
 /**
- * Wait until PM2 is not about to start or stop worker `id`; return it. A reload that meets PM2's own respawn starts a second
- * worker under the same id, and one of the two is in no list from then on.
+ * Wait until PM2 is not about to start or stop any of these workers; return them. A reload that meets PM2's own respawn starts a
+ * second worker under the same id, and one of the two is in no list from then on.
  */
-async function calm(host, id) {
+async function calm(host, ids) {
   const until = Date.now() + deadline(host);
   for (;;) {
-    const item = (await truth.list(host.pm2, host.root)).find((each) => each.id === id);
-    if (!item) throw new Refused(`PM2 no longer lists worker ${id}`);
-    const moving = ['launching', 'stopping'].includes(item.status) || (item.status === 'online' && !truth.alive(item.pid));
-    if (!moving || Date.now() > until) return item;
+    const listed = await truth.list(host.pm2, host.root);
+    const found = ids.map((id) => listed.find((each) => each.id === id));
+    const lost = ids.find((_, at) => !found[at]);
+    if (lost !== undefined) throw new Refused(`PM2 no longer lists worker ${lost}`);
+    if (!found.some(isMoving) || Date.now() > until) return found;
     await sleep(TICK_MS * 2);
   }
 }
+
+const isMoving = ({ status, pid }) => ['launching', 'stopping'].includes(status) || (status === 'online' && !truth.alive(pid));
 
 /** Wait until the old worker of an id has left; PM2 lets it live for two kill_timeouts, and a dead daemon never says so. */
 const retirement = (host, id) => truth.within(gone(host), `the end of worker ${id}'s predecessor`, Promise.resolve(host.retired.get(id)));
@@ -317,24 +343,32 @@ async function* appearing(host, name, count, known = new Set()) {
   }
 }
 
-/** Replace the workers of a process: the first alone, as the canary, which is held longest; then one by one, or a few where nobody is served. */
-async function reload(host, name, existing) {
-  for (const items of turns(existing, host.plan.drained ? AT_ONCE : 1)) {
-    checkFence(host.root, host.plan.lock);
-    const canary = items[0] === existing[0] && !host.plan.drained;
-    host.touched = [...items];
-    const done = (item) => {
-      host.replaced.push(item);
-      host.touched = host.touched.filter((each) => each !== item);
-    };
-    await replace(host, items, host.to, { hold: canary ? host.plan.min_healthy_ms : 0, done });
-  }
+/** Replace the workers of a process: the first alone, as the canary, which is held longest; then one by one, or two where nobody is served. */
+async function reload(host, name, [canary, ...others]) {
+  const began = Date.now();
+  await turn(host, [canary], host.plan.drained ? 0 : host.plan.min_healthy_ms);
+  const size = atOnce(host, name, Date.now() - began);
+  for (let at = 0; at < others.length; at += size) await turn(host, others.slice(at, at + size));
 }
 
-/** Yield the first, then the others, so many at a time. */
-function* turns([first, ...others], size) {
-  yield [first];
-  for (let at = 0; at < others.length; at += size) yield others.slice(at, at + size);
+/**
+ * Say how many workers of a process may boot together, when the first took so many ms: two where the balancer sends it nothing, and both
+ * have plenty of time. What has no health route may work on, whatever the balancer does.
+ */
+function atOnce(host, name, took) {
+  const { health } = truth.marker(host.root, host.to).processes[name];
+  return host.plan.drained && health && 3 * took < deadline(host) ? AT_ONCE : 1;
+}
+
+/** Replace these workers at once, and note for the way back which are in hand, and which are done. */
+async function turn(host, items, hold = 0) {
+  checkFence(host.root, host.plan.lock);
+  host.touched = [...items];
+  const done = (item) => {
+    host.replaced.push(item);
+    host.touched = host.touched.filter((each) => each !== item);
+  };
+  await replace(host, items, host.to, { hold, done });
 }
 
 /** Add workers up to the wanted number: PM2 ignores a changed `instances` on reload. */
@@ -518,6 +552,7 @@ async function goBack(host) {
 
 /** Take back worker by worker what this run had PM2 do. */
 async function undo(host, seen, step) {
+  for (const { id } of host.touched) await step(() => cull(host, id, seen));
   for (const item of host.touched) await step(() => heal(host, item, seen));
   for (const item of host.replaced) await step(() => takeBack(host, item, seen));
   if (host.created.length || host.grown.length) await step(() => removeMade(host));
@@ -540,17 +575,22 @@ function markBad(root, release) {
 /** Count workers by process name. */
 const counts = (items) => items.reduce((sum, { name }) => ({ ...sum, [name]: (sum[name] || 0) + 1 }), {});
 
-/** Have PM2 respawn a worker in hand from the old release, by ending the held one; wait until that one is open. */
-async function heal(host, was, seen) {
-  const { id, pid: old } = was;
-  const item = (await truth.list(host.pm2, host.root)).find((each) => each.id === id);
-  if (item && item.pid === old && truth.alive(old)) return undefined; // PM2 never took the reload up: the old worker is still the one
-  // Given up because another failed, it may have opened in that very moment.
-  if (item && (truth.worker(host.root, item.pid) || NOBODY).state === 'open') return takeBack(host, was, seen);
-  for (const { pid, state } of truth.workers(host.root).filter((each) => each.pm_id === id && waiting(each))) {
+/** End what waits to open as worker `id`, so that PM2 respawns it from the old release; what is that respawn already may go on. */
+async function cull(host, id, seen) {
+  for (const { pid, state } of truth.workers(host.root).filter((each) => each.pm_id === id && waiting(each) && !respawned(host, each, seen))) {
     host.journal.write('cull', { id, pid, state });
     await end(pid);
   }
+}
+
+/** Wait until a worker in hand is open from the old release. */
+async function heal(host, was, seen) {
+  const { id, pid: old } = was;
+  const item = (await truth.list(host.pm2, host.root)).find((each) => each.id === id);
+  // PM2 never took the reload up: the old worker is still the one.
+  if (item && item.pid === old && item.status !== 'stopping' && truth.alive(old)) return undefined;
+  // Given up because another failed, it may have opened before anybody could end it.
+  if (item && (truth.worker(host.root, item.pid) || NOBODY).state === 'open') return takeBack(host, was, seen);
   const limit = openLimit(host) + host.plan.healthy_deadline_ms; // a first one may have hung until its gate gave up
   const unwanted = host.to === host.from ? null : host.to;
   return opened(host, { id, release: host.from, seen, limit, forgive: 3, unwanted });
@@ -558,12 +598,14 @@ async function heal(host, was, seen) {
 
 const waiting = ({ state }) => state !== 'open' && state !== 'stopping';
 
+/** Say whether a worker's record is of one that came from the old release since the way back began. */
+const respawned = (host, { release, pid }, seen) => release === host.from && !seen.pids.has(pid);
+
 /** Return a worker that was replaced already; one that died meanwhile is on its way back by PM2's own respawn. */
 async function takeBack(host, item, seen) {
-  const { pid, status } = await calm(host, item.id);
+  const [{ pid, status }] = await calm(host, [item.id]);
   const record = truth.worker(host.root, pid);
-  const respawned = record && record.release === host.from && !seen.pids.has(pid);
-  if (!respawned) await replace(host, [item], host.from, { forgive: 1 });
+  if (!record || !respawned(host, record, seen)) await replace(host, [item], host.from, { forgive: 1 });
   else if (status === 'errored' || record.state !== 'open') {
     await opened(host, { id: item.id, release: host.from, seen, limit: openLimit(host), forgive: 3 });
   }

@@ -41,6 +41,19 @@ def test_it_always_says_what_is_waited_for(at, told):
     assert board("taken back", at).waiting(at) == told
 
 
+def test_of_two_workers_in_hand_the_one_that_waits_longest_is_told():
+    found = board("taken back", 15.0)
+    told = []
+    for at, worker, state in ((15.5, 1, "boot"), (16.0, 0, "held"), (17.0, 0, "open"), (17.5, 1, "held"), (18.0, 1, "open")):
+        found.take({"event": "worker", "phase": "reload", "host": "lab1", "at": at, "id": worker, "state": state, "release": "r", "pid": 1})
+        told.append(found.waiting(at).removeprefix("waiting: lab1 "))
+    assert told == [
+        "worker 0 to load its script, until 00:20 (healthy_deadline)", "worker 0 to prove healthy, until 00:20 (healthy_deadline)",
+        "worker 1 to load its script, until 00:21 (healthy_deadline)", "worker 1 to prove healthy, until 00:21 (healthy_deadline)",
+        "the next worker, since 00:18",
+    ]
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_at_no_moment_is_it_silent(run):
     found = Board()
