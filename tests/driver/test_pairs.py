@@ -23,9 +23,9 @@ def host(host: Host) -> Host:
 
 
 def of_many(host: Host) -> Host:
-    """Have five workers that take a while to boot, and processors enough."""
+    """Have three workers that take a while to boot, and processors enough."""
     host.patch("driver.cjs", "Math.min(2, os.availableParallelism())", "2")
-    host.processes = (host.process(instances=5, env=(("APP", host.name), ("BOOT_MS", str(BOOT_MS)))),)
+    host.processes = (host.process(instances=3, env=(("APP", host.name), ("BOOT_MS", str(BOOT_MS)))),)
     return host
 
 
@@ -64,7 +64,7 @@ def test_a_drained_host_has_one_worker_replaced_and_then_two_at_a_time(host: Hos
     assert run.final()["event"] == "done", host.story()
     canary = in_hand(run).index(0)
     assert (max(in_hand(run)[:canary + 1]), max(in_hand(run))) == (1, 2), host.story()
-    host.serves(new, 5)
+    host.serves(new, 3)
 
 
 def test_a_host_that_serves_has_one_worker_replaced_at_a_time(host: Host) -> None:
@@ -75,7 +75,7 @@ def test_a_host_that_serves_has_one_worker_replaced_at_a_time(host: Host) -> Non
         assert run.final()["event"] == "done", host.story()
     assert max(in_hand(run)) == 1, host.story()
     assert tally.lost == 0, tally.summary()
-    host.serves(new, 5)
+    host.serves(new, 3)
 
 
 def test_what_may_work_on_has_one_worker_replaced_at_a_time(host: Host) -> None:
@@ -86,7 +86,7 @@ def test_what_may_work_on_has_one_worker_replaced_at_a_time(host: Host) -> None:
     run = host.start(new := host.release(2), drained=True, healthy_deadline_ms=PATIENT_MS)
     assert run.final()["event"] == "done", host.story()
     assert max(in_hand(run)) == 1, host.story()
-    host.serves(new, 5)
+    host.serves(new, 3)
 
 
 def test_a_boot_that_takes_long_is_given_the_machine_for_itself(host: Host) -> None:
@@ -94,7 +94,7 @@ def test_a_boot_that_takes_long_is_given_the_machine_for_itself(host: Host) -> N
     run = host.start(new := host.release(2), drained=True, healthy_deadline_ms=3 * BOOT_MS)
     assert run.final()["event"] == "done", host.story()
     assert max(in_hand(run)) == 1, host.story()
-    host.serves(new, 5)
+    host.serves(new, 3)
 
 
 def test_one_that_fails_is_the_end_of_its_twin_too(host: Host) -> None:
@@ -105,10 +105,10 @@ def test_one_that_fails_is_the_end_of_its_twin_too(host: Host) -> None:
     assert (word["event"], "the release is bad" in word["why"]) == ("reverted", True), host.story()
     assert len([event for event in of_release(run, bad) if event["state"] == "open"]) == 1, host.story()
     assert set(host.living().values()) == {old}
-    host.serves(old, 5)
+    host.serves(old, 3)
     new = host.release(3)
     assert host.deploy(new, drained=True)["event"] == "done", host.story()
-    host.serves(new, 5)
+    host.serves(new, 3)
 
 
 def test_a_twin_that_opens_as_it_is_given_up_is_taken_back(host: Host) -> None:
@@ -120,7 +120,7 @@ def test_a_twin_that_opens_as_it_is_given_up_is_taken_back(host: Host) -> None:
     word = run.final()
     assert (opened, word["event"]) == (True, "reverted"), host.story()
     assert set(host.living().values()) == {old}
-    host.serves(old, 5)
+    host.serves(old, 3)
 
 
 def test_pm2_killed_with_two_in_hand_is_the_old_release_again(own_pm2: Pm2, node_modules: Path) -> None:
@@ -130,7 +130,7 @@ def test_pm2_killed_with_two_in_hand_is_the_old_release_again(own_pm2: Pm2, node
     until_two_are_in_hand(run)
     os.kill(own_pm2.daemon, signal.SIGKILL)
     assert run.final()["event"] == "reverted", host.story()
-    host.serves(old, 5)
+    host.serves(old, 3)
 
 
 def test_a_driver_killed_with_two_in_hand_is_followed_by_the_next(host: Host) -> None:
@@ -142,4 +142,4 @@ def test_a_driver_killed_with_two_in_hand_is_followed_by_the_next(host: Host) ->
     newest = host.release(3)
     eventually(lambda: not run.works())
     assert host.deploy(newest, drained=True, healthy_deadline_ms=PATIENT_MS)["event"] == "done", host.story()
-    host.serves(newest, 5)
+    host.serves(newest, 3)
