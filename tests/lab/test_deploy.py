@@ -6,6 +6,7 @@ import json
 import sqlite3
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,6 +124,33 @@ def test_reload_with_one_instance_through_inv(site: Site) -> None:
     site.configure(instances=2)
     assert site.fab("reload", "--max-parallel", "100%").code == 0
     assert all(len(site.processes(host)) == 2 for host in site.lab.names)
+
+
+@pytest.mark.long
+def test_a_drained_host_has_two_workers_replaced_at_once_and_nothing_is_lost(site: Site) -> None:
+    before = links(site)
+    site.configure(instances=3, deadline="90s")
+    assert site.fab("reload", "--max-parallel", "100%").code == 0
+    with site.load() as tally:
+        done = site.fab("rolling", "--format", "json")
+    assert done.code == 0, done.out
+    lost_nothing(tally)
+    events = [json.loads(line) for line in done.out.splitlines() if line.startswith("{")]
+    assert {host: most_in_hand(events, host) for host in before} == dict.fromkeys(before, 2)
+    site.configure(instances=2)
+    assert site.fab("reload", "--max-parallel", "100%").code == 0
+    untouched(site, before)
+
+
+def most_in_hand(events: list[dict[str, Any]], host: str) -> int:
+    """Say how many workers of a host were booting at the same time, at the most."""
+    booting: set[int] = set()
+    most = 0
+    for event in events:
+        if (event.get("event"), event.get("host")) == ("worker", host):
+            (booting.discard if event["state"] == "open" else booting.add)(event["id"])
+            most = max(most, len(booting))
+    return most
 
 
 @pytest.mark.long
