@@ -270,7 +270,7 @@ def _run(named: str, how: How, options: Options, source: bool, parcel: Parcel | 
         options = _ahead().agreed(kept, options, named)
         refuse_unsent(options, parcel)
     chosen = plan.scaled(chosen, options)
-    plan.refuse_downtime(chosen.fleet, options.allow_downtime)
+    plan.refuse_downtime(chosen.fleet, allowed=options.allow_downtime or not options.replaces)
     patience = _patience(how.wait)
     commit = _commit(chosen, options) if source else ""
     if how.plan:

@@ -46,6 +46,11 @@ class Options(NamedTuple):
         return "scale" in (self.verb, self.aim)
 
     @property
+    def replaces(self) -> bool:
+        """Say whether workers are replaced by others."""
+        return not {self.verb, self.aim} & {"build", "migrate", "scale"}
+
+    @property
     def leads_back(self) -> bool:
         """Say whether this is a way back already: what fails on it has nothing to go back to."""
         return bool({self.verb, self.aim} & {"rollback", "abort"})

@@ -22,10 +22,10 @@ def reload(c: Any, how: How, to: str = "", max_parallel: str = "", allow_downtim
     _reload(c, how, Options("reload", to=to, max_parallel=cli.widths(max_parallel), allow_downtime=allow_downtime))
 
 
-@cli.writes(to=TO)
-def rolling(c: Any, how: How, to: str = "") -> None:
+@cli.writes(to=TO, allow_downtime=cli.DOWNTIME)
+def rolling(c: Any, how: How, to: str = "", allow_downtime: bool = False) -> None:
     """Reload one host at a time; all others keep serving."""
-    _reload(c, how, Options("rolling", to=to, max_parallel=("1",), one_group_at_a_time=True))
+    _reload(c, how, Options("rolling", to=to, max_parallel=("1",), one_group_at_a_time=True, allow_downtime=allow_downtime))
 
 
 def _reload(c: Any, how: How, options: Options) -> None:

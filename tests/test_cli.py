@@ -280,6 +280,26 @@ def test_nonsense_is_refused_in_words_and_programs_are_told(desk, verb, flag):
     assert desk.listener.came == 0
 
 
+@pytest.mark.parametrize("verb", ["deploy", "reload", "rolling", "rollback"])
+def test_who_is_refused_for_downtime_can_allow_it(desk, verb):
+    """A flag that is named must be there: else the way back from a bad release is shut."""
+    assert "--allow-downtime" in desk.refused("fab", verb, "--hosts", "forked")
+    done = desk.say("fab", verb, "--hosts", "forked", "--allow-downtime")
+    assert (done.returncode, "127.0.0.3" in done.stderr) == (4, True), done.stderr  # it went there, and nobody was
+
+
+@pytest.mark.parametrize("verb", ["build", "migrate"])
+def test_what_replaces_no_worker_needs_no_leave_for_it(desk, verb):
+    done = desk.say("fab", verb, "--hosts", "forked")
+    assert (done.returncode, "127.0.0.3" in done.stderr) == (4, True), done.stderr
+
+
+def test_a_lock_that_nobody_could_read_is_not_called_free(desk):
+    for words in (("lock",), ("unlock", "--id", "r1")):
+        done = desk.say("fab", *words, "--hosts", "web")
+        assert (done.returncode, done.stderr.count("can't be read, and may be locked")) == (5, 2), done.stderr
+
+
 def test_downtime_is_refused_before_anyone_is_asked(desk):
     assert "--allow-downtime" in desk.refused("inv", "deploy", "--hosts", "forked")
 

@@ -791,7 +791,7 @@ def test_a_missing_file_says_where_was_looked_and_what_to_type(
     with pytest.raises(InventoryError) as caught:
         find(tmp_path)
     assert str(tmp_path) in str(caught.value.message)
-    assert "Run `fab init`" in str(caught.value.message)
+    assert "Run `gapless init`" in str(caught.value.message)
     assert caught.value.exit_code == 2
 
 

@@ -114,6 +114,12 @@ def test_what_would_lose_requests_is_refused(process, count, balancer, refused):
     assert "--allow-downtime" in str(caught.value)
 
 
+@pytest.mark.parametrize("verb, replaces", [("deploy", True), ("reload", True), ("rolling", True), ("rollback", True), ("abort", True),
+                                            ("build", False), ("migrate", False), ("scale", False)])
+def test_only_what_replaces_workers_can_lose_requests(verb, replaces):
+    assert Options(verb).replaces == replaces
+
+
 def test_one_bad_group_among_good_ones_is_enough():
     good, bad = Group("web", hosts(2)), Group("old", hosts(1, an_app(Process("api", "x.js"), FORK)))
     with pytest.raises(PlanRefused, match="old: shop"):

@@ -109,7 +109,7 @@ def find(start: Path) -> Path:
             return path
     raise InventoryError(
         f"{NAME}: not found in {start} or a directory above it; there is nothing to deploy to.\n"
-        f"Run `fab init` to write one, or set {VARIABLE}=/path/to/{NAME}."
+        f"Run `gapless init` to write one, or set {VARIABLE}=/path/to/{NAME}."
     )
 
 

@@ -24,7 +24,7 @@ def show(look: Look, lines: int) -> None:
     outcomes = look.each("history", lambda host: [Step("history", journal.history(host.app.root, 2 * lines))])
     runs = merged({name: past.runs(outcome) for name, outcome in outcomes.items() if outcome.ok})[-lines:]
     look.page.table("past", HEAD, [row(run, hosts) for run, hosts in runs], [record(run, hosts) for run, hosts in runs])
-    if not runs:
+    if not runs and all(outcome.ok for outcome in outcomes.values()):
         look.page.say("no run has ended on these hosts yet")
     if unread := {name: outcome.last_words for name, outcome in outcomes.items() if not outcome.ok}:
         raise Unsettled("\n".join(f"{name}: can't be read: {why}" for name, why in unread.items()))

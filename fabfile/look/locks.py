@@ -8,15 +8,17 @@ from collections.abc import Mapping
 from .. import ownership
 from ..commands import lock
 from ..commands.shell import Step
-from ..errors import RunFailed, UsageError
+from ..errors import RunFailed, Unsettled, UsageError
 from ..run.claim import held_by
 from ..transport import Outcome
 from .view import Look
 
 
 def show(look: Look) -> None:
-    """Print who holds the lock of each host."""
-    look.page.table("host", ["host", "lock", "who", "doing", "since", "run"], [row(*item) for item in owners(look).items()])
+    """Print who holds the lock of each host; raise Unsettled where nobody could be asked."""
+    asked = owners(look)
+    look.page.table("host", ["host", "lock", "who", "doing", "since", "run"], [row(*item) for item in asked.items()])
+    refuse_unread(look, asked)
 
 
 def owners(look: Look) -> dict[str, Outcome]:
@@ -38,14 +40,23 @@ def row(name: str, outcome: Outcome) -> list[str]:
 
 
 def unlock(look: Look, run: str) -> None:
-    """Remove the locks of exactly this run."""
+    """Remove the locks of exactly this run; raise Unsettled where nobody could be asked."""
     if not run:
         raise UsageError("say which run's lock: --id RUN; `fab lock` shows it")
-    held = held_by(owners(look))
-    mine = {name for name, each in held.items() if ownership.run_of(each) == run}
-    if not mine:
-        raise UsageError(f"no host named here is locked by run {run}; see: fab lock --hosts {look.targets.selector}")
+    asked = owners(look)
+    mine = {name for name, each in held_by(asked).items() if ownership.run_of(each) == run}
     outcomes = look.fleet.each("unlock", {name: [Step("unlock", lock.drop(look.hosts[name].app.root, run))] for name in mine})
     if bad := [name for name, outcome in outcomes.items() if not outcome.ok]:
         raise RunFailed(f"{', '.join(bad)}: the lock could not be removed")
-    look.page.say(f"unlocked: {', '.join(sorted(mine))}")
+    if mine:
+        look.page.say(f"unlocked: {', '.join(sorted(mine))}")
+    refuse_unread(look, asked)
+    if not mine:
+        raise UsageError(f"no host named here is locked by run {run}; see: fab lock --hosts {look.targets.selector}")
+
+
+def refuse_unread(look: Look, asked: Mapping[str, Outcome]) -> None:
+    """Raise Unsettled that names the hosts whose lock nobody knows."""
+    if unread := {name: outcome.last_words for name, outcome in asked.items() if not outcome.last("held", "free")}:
+        told = [f"{name}: can't be read, and may be locked: {why}" for name, why in unread.items()]
+        raise Unsettled("\n".join([*told, f"Next:  fab doctor --hosts {look.targets.selector}"]))

@@ -35,7 +35,7 @@ TEXT = """\
 Measured by `make bench` on {date}, {cpus} cores, {ssh}, Python {python}, commit {commit}. The raw figures are in `speed.json`;
 `python -m tests.bench --again docs/speed.json --write docs` writes this page from them anew.
 
-## What it must reach, and does
+## Aims, and what was measured
 
 {targets}
 
