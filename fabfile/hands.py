@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 REASON = "why, for whoever looks next"
 
 
-@cli.writes(instances="workers on each host until the next reload: a number, or max (one per core)", process="which, where a host runs several")
+@cli.writes(instances="workers on each host until the next reload: a number, or max for one per core",
+            process="which, where a host runs several")
 def scale(c: Any, how: How, instances: str = "", process: str = "") -> None:
     """
     Change the number of workers now, without a reload.
