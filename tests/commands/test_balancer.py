@@ -33,12 +33,15 @@ frontend in
     default_backend api
 backend api
     default-server check inter 50ms rise 2 fall 2
-    server web1 127.0.0.1:{web1}
-    server web2 127.0.0.1:{web2}
+    server web1 {behind}:{web1}
+    server web2 {behind}:{web2}
 backend unchecked
-    server one 127.0.0.1:{web1}
-    server two 127.0.0.1:{web2}
+    server one {behind}:{web1}
+    server two {behind}:{web2}
 """
+
+
+BEHIND = "127.0.77.1"  # a port that a server has left for a moment may not go to some outgoing connection
 
 
 class Server:
@@ -49,7 +52,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.listener = socket.create_server((BEHIND, self.port))
         self.port = self.listener.getsockname()[1]
         self.kept: list[socket.socket] = []
         threading.Thread(target=self._serve, args=(self.listener,), daemon=True).start()
@@ -83,7 +86,7 @@ class Haproxy:
             self.port = free.getsockname()[1]
         self.socket = place / "admin.sock"
         config = place / "haproxy.cfg"
-        config.write_text(CONFIG.format(socket=self.socket, port=self.port, web1=self.web1.port, web2=self.web2.port))
+        config.write_text(CONFIG.format(socket=self.socket, behind=BEHIND, port=self.port, web1=self.web1.port, web2=self.web2.port))
         self.process = subprocess.Popen(["haproxy", "-db", "-q", "-f", config])
 
     def values(self, backend: str = "api", socket: str = "") -> Balancer:
