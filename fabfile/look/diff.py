@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from .. import source
 from ..commands import releases
 from ..commands.shell import Step
-from ..errors import PreflightFailed, Unsettled, UsageError
+from ..errors import PreflightFailed, UsageError
 from ..inventory.values import Targets
 from ..plan import Facts
 from ..transport import Outcome
 from .releases import steps
-from .view import Look
+from .view import Look, refuse_unread, unheard
 
 MOST = 30  # commits that are listed by name
 
@@ -58,8 +58,7 @@ def show(look: Look, ref: str, to: str) -> None:
     lives = {way.was for way in ways.values() if way.was}
     if len(lives) > 1:
         look.page.say(f"note: the hosts are on {len(lives)} different commits")
-    if unread := {name: outcome.last_words for name, outcome in outcomes.items() if name not in facts}:
-        raise Unsettled("\n".join(f"{name}: can't be read: {why}" for name, why in unread.items()))
+    refuse_unread(unheard(outcomes, "facts"))
 
 
 def _ways(look: Look, facts: Mapping[str, Facts], ref: str, to: str) -> dict[str, Way]:

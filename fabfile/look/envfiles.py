@@ -11,11 +11,11 @@ from typing import Any
 
 from ..commands import envfile, node
 from ..commands.shell import Step
-from ..errors import Unsettled, safe
+from ..errors import safe
 from ..given import Change
 from ..inventory.values import Host
 from ..transport import Outcome
-from .view import Look
+from .view import Look, refuse_unread, unheard
 
 Read = Mapping[str, Any]  # of one process on one host: see ofProcess() in runtime/envfile.cjs
 Place = tuple[str, str]   # process and name
@@ -49,13 +49,12 @@ class Envs:
         return {name: event["change"] for name, event in self.said(outcomes).items()}
 
     def said(self, outcomes: Mapping[str, Outcome]) -> dict[str, Mapping[str, Any]]:
-        self.silent = {name: outcome.last_words for name, outcome in outcomes.items() if outcome.last("env") is None}
+        self.silent = unheard(outcomes, "env")
         return {name: event for name, outcome in outcomes.items() if (event := outcome.last("env"))}
 
     def settle(self) -> None:
         """Raise where a host could not be read: what was shown is not all."""
-        if self.silent:
-            raise Unsettled("\n".join(f"{name}: can't be read: {why}" for name, why in self.silent.items()))
+        refuse_unread(self.silent)
 
     def digest(self, name: str, value: str) -> str:
         """Digest a value of ours as the hosts do theirs."""

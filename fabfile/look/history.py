@@ -8,11 +8,11 @@ from typing import Any
 
 from ..commands import journal
 from ..commands.shell import Step
-from ..errors import Unsettled, UsageError
+from ..errors import UsageError
 from ..ownership import span
 from . import past
 from .past import Run
-from .view import Look
+from .view import Look, refuse_unread
 
 HEAD = ["when", "who", "verb", "commits", "hosts", "took", "requests", "outcome"]
 MOST = 1000
@@ -24,10 +24,10 @@ def show(look: Look, lines: int) -> None:
     outcomes = look.each("history", lambda host: [Step("history", journal.history(host.app.root, 2 * lines))])
     runs = merged({name: past.runs(outcome) for name, outcome in outcomes.items() if outcome.ok})[-lines:]
     look.page.table("past", HEAD, [row(run, hosts) for run, hosts in runs], [record(run, hosts) for run, hosts in runs])
-    if not runs and all(outcome.ok for outcome in outcomes.values()):
+    unread = {name: outcome.last_words for name, outcome in outcomes.items() if not outcome.ok}  # who has none tells nothing
+    if not runs and not unread:
         look.page.say("no run has ended on these hosts yet")
-    if unread := {name: outcome.last_words for name, outcome in outcomes.items() if not outcome.ok}:
-        raise Unsettled("\n".join(f"{name}: can't be read: {why}" for name, why in unread.items()))
+    refuse_unread(unread)
 
 
 def check(lines: int) -> None:

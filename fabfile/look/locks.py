@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from .. import ownership
 from ..commands import lock
 from ..commands.shell import Step
-from ..errors import RunFailed, Unsettled, UsageError
+from ..errors import RunFailed, UsageError
 from ..run.claim import held_by
 from ..transport import Outcome
-from .view import Look
+from .view import Look, refuse_unread, unheard
 
 
 def show(look: Look) -> None:
     """Print who holds the lock of each host; raise Unsettled where nobody could be asked."""
     asked = owners(look)
     look.page.table("host", ["host", "lock", "who", "doing", "since", "run"], [row(*item) for item in asked.items()])
-    refuse_unread(look, asked)
+    refuse_unknown(look, asked)
 
 
 def owners(look: Look) -> dict[str, Outcome]:
@@ -50,13 +50,11 @@ def unlock(look: Look, run: str) -> None:
         raise RunFailed(f"{', '.join(bad)}: the lock could not be removed")
     if mine:
         look.page.say(f"unlocked: {', '.join(sorted(mine))}")
-    refuse_unread(look, asked)
+    refuse_unknown(look, asked)
     if not mine:
         raise UsageError(f"no host named here is locked by run {run}; see: fab lock --hosts {look.targets.selector}")
 
 
-def refuse_unread(look: Look, asked: Mapping[str, Outcome]) -> None:
+def refuse_unknown(look: Look, asked: Mapping[str, Outcome]) -> None:
     """Raise Unsettled that names the hosts whose lock nobody knows."""
-    if unread := {name: outcome.last_words for name, outcome in asked.items() if not outcome.last("held", "free")}:
-        told = [f"{name}: can't be read, and may be locked: {why}" for name, why in unread.items()]
-        raise Unsettled("\n".join([*told, f"Next:  fab doctor --hosts {look.targets.selector}"]))
+    refuse_unread(unheard(asked, "held", "free"), ", and may be locked", f"fab doctor --hosts {look.targets.selector}")

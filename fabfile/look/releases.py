@@ -9,10 +9,9 @@ from typing import Any
 
 from ..commands import node, pm2
 from ..commands.shell import Step
-from ..errors import Unsettled
 from ..inventory.values import Host
 from ..plan import Facts, doomed, number
-from .view import Look
+from .view import Look, refuse_unread, unheard
 
 HEAD = ["release", "commit", "ref", "built", "state", "hosts"]
 
@@ -31,8 +30,7 @@ def show(look: Look) -> None:
         look.page.table("release", HEAD, [row(alike, len(facts)) for alike in together(found)])
     if none := [name for name, its in facts.items() if not its["releases"]]:
         look.page.say(f"note: {', '.join(none)}: no release is there")
-    if unread := {name: outcome.last_words for name, outcome in outcomes.items() if name not in facts}:
-        raise Unsettled("\n".join(f"{name}: can't be read: {why}" for name, why in unread.items()))
+    refuse_unread(unheard(outcomes, "facts"))
 
 
 def steps(host: Host) -> list[Step]:

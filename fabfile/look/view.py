@@ -7,6 +7,7 @@ from typing import Any
 
 from ..commands import balancer
 from ..commands.shell import Step
+from ..errors import Unsettled
 from ..fleet import Fleet
 from ..inventory.values import Group, Host, Targets
 from ..report.page import Page
@@ -44,3 +45,15 @@ class Look:
         assert group.balancer
         outcome = self.fleet.run("status", f"balancer {group.balancer.host}", [Step("rotation", balancer.rotation(group.balancer))])
         return {event["name"]: event for event in outcome.events if event["event"] == "server"}
+
+
+def unheard(outcomes: Mapping[str, Outcome], *events: str) -> dict[str, str]:
+    """Say of each host that told none of these events why it did not."""
+    return {name: outcome.last_words for name, outcome in outcomes.items() if not outcome.last(*events)}
+
+
+def refuse_unread(unread: Mapping[str, str], meaning: str = "", following: str = "") -> None:
+    """Raise Unsettled that names each host of which something could not be read: what was shown is not all."""
+    if unread:
+        told = [f"{name}: can't be read{meaning}: {why}" for name, why in unread.items()]
+        raise Unsettled("\n".join([*told, f"Next:  {following}"] if following else told))

@@ -62,6 +62,9 @@ function tellHold(host, hold) {
   }
 }
 
+/** Give the health route that a release has for a process, if any. */
+const healthOf = (host, release, name) => truth.marker(host.root, release).processes[name].health;
+
 const goodEnv = (root, name) => path.join(root, '.gapless', 'env', `${name}.good`);
 const envFile = (root, release, wanted) => wanted.env_file && path.join(root, 'releases', release, wanted.env_file);
 
@@ -142,9 +145,9 @@ const NOBODY = { state: '', pid: null };
  * Wait until process `id` has an open worker of `release` that was not there before; return its record.
  * Throws Refused when it crashed (more often than `forgive` times), was killed, or was not open within `limit` ms.
  * Ends workers of the `unwanted` release meanwhile: a respawn may have followed the link just before it was flipped.
- * Where another in `hand` has failed, throws what that one met: all go back.
+ * Throws what any of `others` failed with: waiting has no sense then.
  */
-async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = null, hand = [] }) {
+async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = null, others = [] }) {
   const until = Date.now() + limit;
   let last = NOBODY;
   let asked = Date.now();
@@ -172,7 +175,7 @@ async function opened(host, { id, release, seen, limit, forgive = 0, unwanted = 
       host.journal.write('worker', { id, pid: record.pid, release, state: record.state });
     }
     if (there && record.state === 'open') return record;
-    const other = hand.find(({ failed }) => failed);
+    const other = others.find(({ failed }) => failed);
     if (other) throw other.failed;
     if (Date.now() > until) throw new Refused(late(id, limit, record));
     if (Date.now() - asked >= LIST_MS) {
@@ -266,7 +269,7 @@ function order(host, { id, mode }, release, { hold, forgive, hand }) {
     attempt.failed = isTooEarly(err) ? err : new Refused(`PM2 refused to reload worker ${id}: ${err.message}`);
     throw attempt.failed;
   });
-  return Promise.race([opened(host, { id, release, seen, limit, forgive, hand: [hand, attempt] }), refused]);
+  return Promise.race([opened(host, { id, release, seen, limit, forgive, others: [hand, attempt] }), refused]);
 }
 
 /**
@@ -356,8 +359,7 @@ async function reload(host, name, [canary, ...others]) {
  * have plenty of time. What has no health route may work on, whatever the balancer does.
  */
 function atOnce(host, name, took) {
-  const { health } = truth.marker(host.root, host.to).processes[name];
-  return host.plan.drained && health && 3 * took < deadline(host) ? AT_ONCE : 1;
+  return host.plan.drained && healthOf(host, host.to, name) && 3 * took < deadline(host) ? AT_ONCE : 1;
 }
 
 /** Replace these workers at once, and note for the way back which are in hand, and which are done. */
@@ -411,8 +413,7 @@ async function carry(host, name, wanted) {
 
 /** Refuse what would be a restart under traffic: in fork mode the old worker ends before the new one starts. */
 function refuseRestart(host, name, { mode }) {
-  const { health } = truth.marker(host.root, host.to).processes[name];
-  if (mode === 'fork' && health && !host.plan.drained && !host.plan.allow_downtime) {
+  if (mode === 'fork' && healthOf(host, host.to, name) && !host.plan.drained && !host.plan.allow_downtime) {
     throw new Refused(`${name} is in fork mode and this host could not be drained: replacing it means downtime, so it needs --allow-downtime`);
   }
 }
@@ -502,7 +503,7 @@ function died(host, was) {
 
 async function stillHealthy(host, was, release) {
   const { id, pid, name } = was;
-  const { health } = truth.marker(host.root, release).processes[name];
+  const health = healthOf(host, release, name);
   if (!health) return;
   const ask = () => truth.health(host.root, pid, health.path, health.timeout_ms);
   let answer = await ask();

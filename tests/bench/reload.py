@@ -19,17 +19,15 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from tests.driver import host as driver
-from tests.gate.conftest import APPS, MINIMAL_ENV, Pm2, cached_modules
+from tests.gate.conftest import APPS, MINIMAL_ENV, Pm2, a_pm2, cached_modules
 
 WORKERS = 4
 DEADLINE_MS = 20000
@@ -143,20 +141,6 @@ def parts(events: list[dict[str, Any]], began: float) -> dict[str, float]:
         "until settle": at["settle"] - opened[-1],
         "settle and keep": at["done"] - at["settle"],
     }
-
-
-@contextlib.contextmanager
-def a_pm2(modules: Path) -> Iterator[Pm2]:
-    """Have a daemon of our own; a short path, for unix sockets end at 107 bytes."""
-    home = Path(tempfile.mkdtemp(prefix="gb-", dir="/tmp"))
-    daemon = Pm2(home / "pm2", modules)
-    try:
-        yield daemon
-    finally:
-        try:
-            daemon.end()
-        finally:
-            shutil.rmtree(home)
 
 
 def pairs(case: Case, runtimes: list[Path], times: int) -> list[list[Taken]]:

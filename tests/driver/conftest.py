@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.driver.host import Host, alive
-from tests.gate.conftest import Pm2, node_modules, pm2
+from tests.gate.conftest import Pm2, a_pm2, node_modules, pm2
 
 __all__ = ["host", "node_modules", "pm2"]
 
@@ -29,22 +26,15 @@ def host(pm2: Pm2, node_modules: Path) -> Iterator[Host]:
 
 @pytest.fixture
 def own_pm2(node_modules: Path) -> Iterator[Pm2]:
-    with a_pm2(node_modules) as daemon:
-        yield daemon
-
-
-@contextlib.contextmanager
-def a_pm2(node_modules: Path) -> Iterator[Pm2]:
     """Have a daemon that a test may kill."""
-    home = Path(tempfile.mkdtemp(prefix="gd-", dir="/tmp"))
-    daemon = Pm2(home / "pm2", node_modules)
-    try:
+    with a_pm2(node_modules, end_what_lives) as daemon:
         yield daemon
-    finally:
-        if alive(daemon.daemon):
-            daemon.end()
-        else:
-            daemon.helper.kill()
-            daemon.helper.wait()
-            daemon.log.close()
-        shutil.rmtree(home)
+
+
+def end_what_lives(daemon: Pm2) -> None:
+    if alive(daemon.daemon):
+        return daemon.end()
+    daemon.helper.kill()
+    daemon.helper.wait()
+    daemon.log.close()
+    return None

@@ -12,6 +12,7 @@ import pytest
 
 from tests.driver.host import Host, Run, eventually
 from tests.gate.conftest import Pm2
+from tests.inhand import in_hand
 
 BOOT_MS = 400
 PATIENT_MS = 20_000
@@ -36,19 +37,9 @@ def patient(host: Host, release: str) -> str:
     return release
 
 
-def in_hand(run: Run) -> list[int]:
-    """Say how many workers were in hand after each event that told of one."""
-    booting: set[int] = set()
-    counts = []
-    for event in run.all("worker"):
-        (booting.discard if event["state"] == "open" else booting.add)(event["id"])
-        counts.append(len(booting))
-    return counts
-
-
 def until_two_are_in_hand(run: Run) -> None:
     """Wait for that; a worker counts from the first that the driver notes of it."""
-    while not in_hand(run) or in_hand(run)[-1] < 2:
+    while not in_hand(run.events) or in_hand(run.events)[-1] < 2:
         assert run.thread.is_alive(), run.host.story()
         time.sleep(0.02)
 
@@ -62,8 +53,8 @@ def test_a_drained_host_has_one_worker_replaced_and_then_two_at_a_time(host: Hos
     new = host.release(2)
     run = host.start(new, drained=True, healthy_deadline_ms=PATIENT_MS)
     assert run.final()["event"] == "done", host.story()
-    canary = in_hand(run).index(0)
-    assert (max(in_hand(run)[:canary + 1]), max(in_hand(run))) == (1, 2), host.story()
+    canary = in_hand(run.events).index(0)
+    assert (max(in_hand(run.events)[:canary + 1]), max(in_hand(run.events))) == (1, 2), host.story()
     host.serves(new, 3)
 
 
@@ -73,7 +64,7 @@ def test_a_host_that_serves_has_one_worker_replaced_at_a_time(host: Host) -> Non
     with host.load() as tally:
         run = host.start(new)
         assert run.final()["event"] == "done", host.story()
-    assert max(in_hand(run)) == 1, host.story()
+    assert max(in_hand(run.events)) == 1, host.story()
     assert tally.lost == 0, tally.summary()
     host.serves(new, 3)
 
@@ -85,7 +76,7 @@ def test_what_may_work_on_has_one_worker_replaced_at_a_time(host: Host) -> None:
     host.up(host.release(1))
     run = host.start(new := host.release(2), drained=True, healthy_deadline_ms=PATIENT_MS)
     assert run.final()["event"] == "done", host.story()
-    assert max(in_hand(run)) == 1, host.story()
+    assert max(in_hand(run.events)) == 1, host.story()
     host.serves(new, 3)
 
 
@@ -93,7 +84,7 @@ def test_a_boot_that_takes_long_is_given_the_machine_for_itself(host: Host) -> N
     host.up(host.release(1))
     run = host.start(new := host.release(2), drained=True, healthy_deadline_ms=3 * BOOT_MS)
     assert run.final()["event"] == "done", host.story()
-    assert max(in_hand(run)) == 1, host.story()
+    assert max(in_hand(run.events)) == 1, host.story()
     host.serves(new, 3)
 
 

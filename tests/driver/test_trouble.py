@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.driver.conftest import a_pm2
 from tests.driver.host import Host, Run, alive, eventually
-from tests.gate.conftest import MINIMAL_ENV, Pm2, children
+from tests.gate.conftest import MINIMAL_ENV, Pm2, a_pm2, children
 
 # -------------------------------------------------------------------------------------------------- a full disk
 

@@ -164,14 +164,22 @@ class Pm2:
 
 @pytest.fixture(scope="module")
 def pm2(node_modules: Path) -> Iterator[Pm2]:
-    # A short path: unix sockets end at 107 bytes.
+    with a_pm2(node_modules) as daemon:
+        yield daemon
+
+
+@contextlib.contextmanager
+def a_pm2(node_modules: Path, end: Callable[[Pm2], None] = Pm2.end) -> Iterator[Pm2]:
+    """Have a daemon of our own; a short path, for unix sockets end at 107 bytes."""
     home = Path(tempfile.mkdtemp(prefix="gg-", dir="/tmp"))
     daemon = Pm2(home / "pm2", node_modules)
     try:
         yield daemon
     finally:
-        daemon.end()
-        shutil.rmtree(home)
+        try:
+            end(daemon)
+        finally:
+            shutil.rmtree(home)
 
 
 # ---------------------------------------------------------------------------------------------------------- site

@@ -6,10 +6,10 @@ import json
 import sqlite3
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.inhand import in_hand
 from tests.lab.conftest import Site
 from tests.lab.repo import RELEASES
 from tests.load import Tally
@@ -136,21 +136,11 @@ def test_a_drained_host_has_two_workers_replaced_at_once_and_nothing_is_lost(sit
     assert done.code == 0, done.out
     lost_nothing(tally)
     events = [json.loads(line) for line in done.out.splitlines() if line.startswith("{")]
-    assert {host: most_in_hand(events, host) for host in before} == dict.fromkeys(before, 2)
+    most = {host: max(in_hand(event for event in events if event.get("host") == host)) for host in before}
+    assert most == dict.fromkeys(before, 2)
     site.configure(instances=2)
     assert site.fab("reload", "--max-parallel", "100%").code == 0
     untouched(site, before)
-
-
-def most_in_hand(events: list[dict[str, Any]], host: str) -> int:
-    """Say how many workers of a host were booting at the same time, at the most."""
-    booting: set[int] = set()
-    most = 0
-    for event in events:
-        if (event.get("event"), event.get("host")) == ("worker", host):
-            (booting.discard if event["state"] == "open" else booting.add)(event["id"])
-            most = max(most, len(booting))
-    return most
 
 
 @pytest.mark.long
