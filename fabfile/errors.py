@@ -29,7 +29,9 @@ def safe(text: object) -> str:
 
     Nor GitHub's runner, which obeys any line of a log that begins with `::`, and `##[` wherever it stands.
     """
-    plain = _ESCAPES.sub("", str(text)).translate(_CONTROL)
+    plain = str(text)
+    if not plain.isprintable():
+        plain = _ESCAPES.sub("", plain).translate(_CONTROL)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         return re.sub(r"^(\s*):(?=:)", r"\1: ", _UNSEEN.sub("", plain), flags=re.MULTILINE).replace("##[", "## [")
     return plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 
 from ..errors import safe
@@ -14,8 +15,13 @@ def text(value: object) -> str:
 
 def tag(name: str, *inside: str, **attributes: object) -> str:
     """Write one element around markup; an attribute may hold any text, and what ends in `_` is named without."""
-    given = "".join(f' {key.rstrip("_").replace("_", "-")}="{_value(each)}"' for key, each in attributes.items())
+    given = "".join([f' {_named(key)}="{_value(each)}"' for key, each in attributes.items()])
     return f"<{name}{given}>{''.join(inside)}</{name}>" if inside else f"<{name}{given}/>"
+
+
+@functools.cache
+def _named(key: str) -> str:
+    return key.rstrip("_").replace("_", "-")
 
 
 def titled(words: object) -> str:
