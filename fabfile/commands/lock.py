@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from .shell import Shell, call, cmd, path
 
-# Each lock has one owner, its run. Only who has made the directory `lock.gone.RUN` may replace or remove the lock of RUN, so
+# Each lock has one owner, its run. Only who has made the file `lock.gone.RUN` may replace or remove the lock of RUN, so
 # that two who find it abandoned can't both have it, and none can take away what a third has taken since.
 LIBRARY = r"""
 lock_owner() { # root; a record cut short by a full disk is no record
@@ -52,6 +52,7 @@ whole() { # function argument...
     "$@"
     trap - HUP INT TERM
 }
+is_my_turn() { (set -C; : >"$1") 2>/dev/null; } # file; makes it, unless it is there: as atomic as mkdir, and starts no program
 take_lock() { # root owner-json abandoned-run
     lock=$1/.gapless/lock
     [ -d "$1/.gapless" ] || mkdir -p -m 700 "$1/.gapless" || fail "$1/.gapless cannot be made: no write access, or no room"
@@ -75,14 +76,14 @@ take_lock() { # root owner-json abandoned-run
 take_over() { # root owner-json abandoned-run; false when it is not that run's any more
     refuse_busy "$1"
     turn=$1/.gapless/lock.gone.$3 taken=1
-    mkdir "$turn" 2>/dev/null || return 1
+    is_my_turn "$turn" || return 1
     if is_owner "$1" "$3" && printf '%s\n' "$2" >"$1/.gapless/lock/owner.next" && [ -s "$1/.gapless/lock/owner.next" ]; then
         touch_beat "$1"
         # Who takes up that run's work goes by its phase; who only takes its place must not find it for its own.
         case $2 in *'"resumes": []'*) rm -f "$1/.gapless/lock/phase" ;; esac
         mv "$1/.gapless/lock/owner.next" "$1/.gapless/lock/owner.json" && taken=0
     fi
-    rmdir "$turn"
+    rm -f "$turn"
     return $taken
 }
 own() { # root run; the fence: a deployer that was frozen and comes back stops here
@@ -103,12 +104,12 @@ beat() { # root run
 drop_lock() { # root run
     turn=$1/.gapless/lock.gone.$2 tries=0
     while is_owner "$1" "$2"; do
-        if mkdir "$turn" 2>/dev/null; then
-            ! is_owner "$1" "$2" || mv "$1/.gapless/lock" "$turn/lock"
-            rm -rf "$turn"
+        if is_my_turn "$turn"; then
+            ! is_owner "$1" "$2" || mv "$1/.gapless/lock" "$turn.lock"
+            rm -rf "$turn" "$turn.lock"
             return
         fi
-        [ ! -d "$turn" ] || return 0 # somebody is replacing it just now
+        [ ! -e "$turn" ] || return 0 # somebody is replacing it just now
         tries=$((tries + 1))
         [ $tries -lt 5 ] || { rm -rf "$1/.gapless/lock"; return; } # out of inodes: nobody can be replacing it
         sleep 0.1
