@@ -47,10 +47,16 @@ def here(text: str) -> Shell:
 
 
 class Step(NamedTuple):
-    """Name one step of a script: the last name that a host reported is where it stands or failed."""
+    """
+    Name one step of a script: the last name that a host reported is where it stands or failed.
+
+    A `quick` one is done at once, and is named together with what is said next: each line by itself is a packet of its own,
+    which the host, its sshd and this machine have to look after; of hundreds of hosts that is a good part of a deploy.
+    """
 
     name: str
     command: Shell
+    quick: bool = False
 
 
 # Stdin stays open as long as we are there; each line of it is a heartbeat. When it ends, the deployer is gone, and the step
@@ -71,8 +77,12 @@ exec 2>&1
 mark={mark}
 export GAPLESS_MARK="$mark"
 
-say() {{ printf '\\n%s %s\\n' "$mark" "$1"; }}
-fail() {{ printf '%s\\n' "$@" >&2; exit 1; }}
+untold=''
+say() {{ printf '\\n%s%s %s\\n' "$untold" "$mark" "$1"; untold=''; }}
+say_soon() {{ untold="$untold$mark $1
+"; }} # together with what is said next
+say_now() {{ [ -z "$untold" ] || printf '\\n%s' "$untold"; untold=''; }}
+fail() {{ say_now; printf '%s\\n' "$@" >&2; exit 1; }}
 ended() {{ say "{{\\"event\\":\\"exit\\",\\"code\\":$1}}"; return "$1"; }}
 """
 
@@ -90,8 +100,8 @@ def script(library: str, steps: Sequence[Step], mark: str, beat: Shell = SILENT.
     line that is meant for us: what a login shell or a build prints can't be mistaken for it.
     """
     called = _called(library, [*(step.command for step in steps), beat])
-    head = Shell(f"{_PRELUDE.format(mark=shlex.quote(mark))}{called}\nwork() (\nset -eu")
-    body = [text for step in steps for text in (Shell(f"\n{_announce(step.name)}\n"), step.command)]
+    head = Shell(f"{_PRELUDE.format(mark=shlex.quote(mark))}{called}\nwork() (\nset -eu\ntrap say_now EXIT")
+    body = [text for step in steps for text in (Shell(f"\n{_announce(step)}\n"), step.command)]
     # In braces, so that the shell has read the last line before it runs the first: whatever reads stdin in between would eat the
     # rest of the script.
     return [head, *body, Shell(f"\n)\n{{\n{_DEADMAN.format(beat=beat)}ended $rc\n}}\n")]
@@ -132,6 +142,6 @@ def _functions(library: str) -> tuple[Mapping[str, str], str]:
     return functions, re.sub(r"\n+", "\n", _FUNCTION.sub("", library)).strip()
 
 
-def _announce(name: str) -> Shell:
-    """Report that a step begins; a name may be a whole build command, quotes and all."""
-    return call("say", cmd(json.dumps({"event": "step", "name": name})))
+def _announce(step: Step) -> Shell:
+    """Report that a step begins; its name may be a whole build command, quotes and all."""
+    return call("say_soon" if step.quick else "say", cmd(json.dumps({"event": "step", "name": step.name})))

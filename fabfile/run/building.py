@@ -77,10 +77,10 @@ class Building:
         app, release = host.app, self.release
         env_files = {process.env_file: None for process in app.processes if process.env_file}
         return [
-            Step("own", lock.enter(app.root, self.id, f"build {release}")),
+            Step("own", lock.enter(app.root, self.id, f"build {release}"), quick=True),
             found_tools(host, self.facts[host.name]),
             *self.fleet.runtime(host.name, app.root),  # what hides secrets in a build's words is in it
-            Step("discard", releases.discard(app.root, release)),
+            Step("discard", releases.discard(app.root, release), quick=True),
             Step("fetch", releases.fetch(app.root, app.repo, self.commit)),
             Step("check out", releases.check_out(app.root, release, self.commit)),
             self.link_step(host),
@@ -100,9 +100,9 @@ class Building:
         """Make a release of an artifact that the host has by now, or is to fetch."""
         app, release, url = host.app, self.release, self.shipping.url
         return [
-            Step("own", lock.enter(app.root, self.id, f"build {release}")),
+            Step("own", lock.enter(app.root, self.id, f"build {release}"), quick=True),
             found_tools(host, self.facts[host.name]),
-            Step("discard", releases.discard(app.root, release)),
+            Step("discard", releases.discard(app.root, release), quick=True),
             *([Step("fetch the artifact", artifact.fetch(app.root, sha256, self.id, url))] if url else []),
             Step("unpack", artifact.unpack(app.root, release, sha256, self.id)),
             self.link_step(host),
@@ -111,11 +111,12 @@ class Building:
         ]
 
     def link_step(self, host: Host) -> Step:
-        return Step("link shared", releases.link_shared(host.app.root, self.release, host.app.shared_files, host.app.shared_dirs))
+        app = host.app
+        return Step("link shared", releases.link_shared(app.root, self.release, app.shared_files, app.shared_dirs), quick=True)
 
     def script_step(self, host: Host) -> Step:
         scripts = [process.script for process in host.app.processes]
-        return Step("look for the script", releases.scripts_are_there(host.app.root, self.release, scripts))
+        return Step("look for the script", releases.scripts_are_there(host.app.root, self.release, scripts), quick=True)
 
     def marker(self, host: Host, sha256: str = "") -> str:
         ref = self.options.ref or ("" if self.options.sha256 else host.app.ref)

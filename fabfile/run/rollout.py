@@ -157,7 +157,8 @@ class Rollout:
 
     def migrate_on(self, host: Host) -> None:
         work = {"release": self.release, "command": host.app.migrate, "env_file": host.app.processes[0].env_file}
-        before = [Step("own", lock.enter(host.app.root, self.id, f"migrate {self.release}")), found_tools(host, self.facts[host.name])]
+        own = Step("own", lock.enter(host.app.root, self.id, f"migrate {self.release}"), quick=True)
+        before = [own, found_tools(host, self.facts[host.name])]
         outcome = self.fleet.detached("migrate", host.name, before, host.app.root, "migrate", self.id, work)
         end = outcome.last("done", "broken")
         if outcome.code == NOT_SENT:
@@ -249,10 +250,10 @@ class Rollout:
         gone = plan.doomed(facts, app.keep_releases, [self.release])
         look = [found_tools(host, self.facts[host.name]), Step("look again", softly(pm2.facts_again(app.root, app.processes)))]
         return [
-            Step("own", lock.enter(app.root, self.id, "finish")),
+            Step("own", lock.enter(app.root, self.id, "finish"), quick=True),
             *(look if host.name in self.waves.reloaded else []),  # who was reloaded has our scripts
-            Step("history", softly(journal.append(app.root, record))),
-            Step("unlock", lock.drop(app.root, self.id)),
+            Step("history", softly(journal.append(app.root, record)), quick=True),
+            Step("unlock", lock.drop(app.root, self.id), quick=True),
             Step("prune", softly(releases.prune(app.root, gone))),
         ]
 

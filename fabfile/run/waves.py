@@ -205,7 +205,7 @@ class Waves:
         wanted = plan.as_found(host, self.facts[host.name]) if scales and bad else host
         work = plan.driver(wanted, group, self.facts[host.name], release, self.id, drained, self.options.allow_downtime, bad, scales)
         before = [
-            Step("own", lock.enter(host.app.root, self.id, f"revert {left}" if left else f"reload {release}")),
+            Step("own", lock.enter(host.app.root, self.id, f"revert {left}" if left else f"reload {release}"), quick=True),
             found_tools(host, self.facts[host.name]),
         ]
         self.waiting("reload", host, "its driver to begin", group.update.healthy_deadline, "healthy_deadline")

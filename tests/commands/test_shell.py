@@ -38,6 +38,24 @@ def test_the_last_name_is_the_step_that_failed_and_its_code_is_kept(sh, code):
     assert (ran.code, ran.names(), ran.text) == (code, ["drain", "probe"], "")
 
 
+def test_a_quick_step_is_named_together_with_what_is_said_next(sh):
+    """In one write, so that it is one packet: a word that it prints itself comes before its name."""
+    quick = [Step(name, cmd("echo", f"of {name}"), quick=True) for name in ("own", "tools")]
+    with sh.start(*quick, Step("fetch", cmd("echo", "of fetch")), Step("last", cmd("true"), quick=True)) as process:
+        lines = [line for line in process.stdout.read().decode().splitlines() if line]
+    assert [told["name"] if (told := json.loads(line.partition(" ")[2])) and "name" in told else told for line in lines[2:5]] \
+        == ["own", "tools", "fetch"]
+    assert (lines[:2], lines[5]) == (["of own", "of tools"], "of fetch")
+    assert [json.loads(line.partition(" ")[2])["event"] for line in lines[6:]] == ["step", "exit"]
+
+
+@pytest.mark.parametrize("failing", ["false", "exit 1", "fail 'no such thing'", "x=$no_such_thing", "(exit 1)", "true | false"])
+def test_a_quick_step_that_fails_is_named(sh, failing):
+    ran = sh.run(Step("own", cmd("true"), quick=True), Step("tools", Shell(failing), quick=True), Step("next", cmd("echo", "too far")))
+    assert ran.code != 0
+    assert (ran.names(), "too far" in ran.text) == (["own", "tools"], False)
+
+
 def test_what_no_step_calls_is_not_sent(sh):
     """Every function is found, and what one calls goes with it: a name that is missing would fail on the host, in the middle."""
     for name in NAMES:
@@ -46,7 +64,9 @@ def test_what_no_step_calls_is_not_sent(sh):
         body = re.search(rf"^{name}\(\) .*?(?=^\w+\(\)|\Z)", fleet.LIBRARY, re.MULTILINE | re.DOTALL)[0]
         assert {each for each in NAMES if re.search(rf"\b{each}\b", re.sub("#.*", "", body))} <= sent, name
     text = "".join(script(fleet.LIBRARY, [Step("unlock", lock.drop("/srv/shop", "r1"))], "@mark", lock.beat("/srv/shop", "r1")))
-    assert set(re.findall(r"^(\w+)\(\)", text, re.MULTILINE)) == {"say", "fail", "ended", "work", "whole", "drop_lock", "is_owner", "beat", "touch_beat"}
+    assert set(re.findall(r"^(\w+)\(\)", text, re.MULTILINE)) == {
+        "say", "say_soon", "say_now", "fail", "ended", "work", "whole", "drop_lock", "is_owner", "is_my_turn", "beat", "touch_beat",
+    }
 
 
 def test_an_unset_variable_ends_the_step(sh):
