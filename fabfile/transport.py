@@ -181,6 +181,11 @@ class Line:
                     raise _unreachable(err, self.ssh, self.timeout) from err
                 time.sleep(attempt * random.uniform(0.3, 0.8))  # noqa: S311 (jitter)
 
+    def warm(self) -> None:
+        """Start the shell of a script that is still waited for; where that fails, the script's own request is the one that tells."""
+        with self._opening, suppress(paramiko.SSHException, OSError, EOFError):
+            self._waiting.append(self._shell())
+
     def address(self) -> str:
         """Return the address that ssh config gives this host."""
         return self.connection.host if self.connection else sshconfig.found(self.ssh).hostname

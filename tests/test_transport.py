@@ -426,6 +426,19 @@ def test_one_shell_reads_one_script_after_another(ground, opened):
     assert (ran(line, cmd("sleep", "0.6")).code, shell_of(line)) == (0, first)  # what still talks disturbs nobody
 
 
+def test_a_host_that_waits_for_another_has_its_shell_already(ground, opened, monkeypatch):
+    begun: list[Line] = []
+    start = Line._shell
+    monkeypatch.setattr(Line, "_shell", lambda line: (begun.append(line), start(line))[1])
+    line = opened(ground.ssh())
+    line.warm()
+    assert begun == [line]
+    assert ran(line, cmd("true")).code == 0
+    assert begun == [line]  # it was this one that read the script
+    line.close()
+    line.warm()  # a link that is gone is told by who sends something
+
+
 def test_two_scripts_at_once_have_a_shell_each(ground, opened):
     line = opened(ground.ssh())
     with ThreadPoolExecutor(2) as pool:
@@ -505,7 +518,8 @@ class NoCommands(paramiko.ServerInterface):
         return False
 
 
-def test_a_server_that_refuses_commands_is_no_reason_to_wait(ground, opened, tmp_path):
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_server_that_refuses_commands_is_no_reason_to_wait(ground, opened, tmp_path, warm):
     own = paramiko.ECDSAKey.generate()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -519,6 +533,8 @@ def test_a_server_that_refuses_commands_is_no_reason_to_wait(ground, opened, tmp
         threading.Thread(target=serve, daemon=True).start()
         line = opened(ground.ssh(port, ground.known((port, f"{own.get_name()} {own.get_base64()}"))))
         begun = time.monotonic()
+        if warm:
+            line.warm()
         assert ran(line, cmd("true")).code is None
         assert time.monotonic() - begun < 5
 

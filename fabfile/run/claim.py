@@ -61,7 +61,8 @@ class Claim:
         outcomes: dict[str, Outcome] = {}
         unreached: dict[str, str] = {}
 
-        def won() -> bool:
+        def won(name: str) -> bool:
+            self.fleet.lines[name].warm()
             decided.wait()
             return first in outcomes and not outcomes[first].last("held")
 
@@ -69,7 +70,7 @@ class Claim:
             try:
                 if why := self.fleet.reach(name):
                     unreached[name] = why
-                elif name == first or (name in self.hosts and won()):
+                elif name == first or (name in self.hosts and won(name)):
                     outcomes[name] = self._ask(name, over)
             finally:
                 if name == first:
@@ -108,7 +109,7 @@ class Claim:
         steps = [
             tools,
             Step("room", releases.room_for(app.root, app.min_free_mb)),
-            Step("shared", releases.shared_is_there(app.root, app.shared_files)),
+            Step("shared", releases.shared_is_there(app.root, app.shared_files), quick=True),
             locked,
             Step("facts", pm2.facts_by_installed(app.root, app.processes)),
         ]
@@ -154,7 +155,7 @@ class Claim:
 
 def found_tools(host: Host, facts: Facts) -> Step:
     """Use the tools where claim found them."""
-    return Step("tools", node.tools_again(facts["path"], host.pm2_home, facts["pm2"]))
+    return Step("tools", node.tools_again(facts["path"], host.pm2_home, facts["pm2"]), quick=True)
 
 
 def taken_over(held: Mapping[str, ownership.Held], over: Sequence[str] = ()) -> dict[str, ownership.Held]:

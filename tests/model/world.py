@@ -195,6 +195,9 @@ class Line:
             raise Unreachable(f"no answer from {self.name}")
         self.up = True
 
+    def warm(self) -> None:
+        self._command()
+
     @property
     def alive(self) -> bool:
         return self.up
