@@ -261,7 +261,7 @@ def run(c: Any, how: How, options: Options, *, source: bool = False, parcel: Par
 def _run(named: str, how: How, options: Options, source: bool, parcel: Parcel | None, page: Page,
          kept: Forecast | None) -> Iterator[Rollout | None]:
     from . import plan
-    from .run.runner import running
+    from .preload import preload
 
     chosen = targets(named)
     if parcel:
@@ -272,7 +272,10 @@ def _run(named: str, how: How, options: Options, source: bool, parcel: Parcel | 
     chosen = plan.scaled(chosen, options)
     plan.refuse_downtime(chosen.fleet, allowed=options.allow_downtime or not options.replaces)
     patience = _patience(how.wait)
-    commit = _commit(chosen, options) if source else ""
+    commit = ""
+    if source:
+        preload("run.runner")  # while git asks the repository
+        commit = _commit(chosen, options)
     if how.plan:
         with _tells_interrupt(page):
             _ahead().foretell(chosen, options, commit, page)
@@ -281,6 +284,9 @@ def _run(named: str, how: How, options: Options, source: bool, parcel: Parcel | 
     confirm(chosen, how, how.yes, lambda: _ahead().show(chosen, options, commit, page, patience))
     check = _ahead().holding_to(kept, commit) if kept else lambda _: None
     commit = kept["commit"] if kept else commit
+
+    from .run.runner import running
+
     begin = partial(running, chosen, options, commit, how, patience=patience, check=check)
     claimed = False
     try:

@@ -17,7 +17,7 @@ ROOMS = HOME / "fabfile"
 # Lowest first: a room may import from the floors below its own, and from no other; `+` lets rooms of a floor see each other.
 FLOORS = (
     ("errors", {"errors"}),
-    ("this machine", {"local", "heap"}),
+    ("this machine", {"local", "heap", "preload"}),
     ("what a TAB costs", {"completion"}),
     ("host keys", {"knownhosts"}),
     ("hosts.yaml", {"inventory", "inventory.values", "inventory.words", "inventory.yamltext", "inventory.kinds", "inventory.keys",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import InventoryError, UsageError
 from .reading import Reader
@@ -35,14 +35,13 @@ VARIABLE = "GAPLESS_INVENTORY"
 MOST_SHOWN = 30
 
 
-@dataclass(frozen=True)
-class Inventory:
+class Inventory(NamedTuple):
     """Hold all that hosts.yaml says, in the order of the file."""
 
     path: Path
     groups: tuple[Group, ...]
     composed: tuple[Composed, ...] = ()
-    around: Around = field(default_factory=Around)
+    around: Around = Around()
 
     def select(self, selector: str) -> Targets:
         """Choose hosts by the names of groups and hosts, comma separated; !x leaves out."""

@@ -9,24 +9,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import plan
 from ..errors import GaplessError, Interrupted, LockHeld, LockLost, Unsettled, UsageError
 from ..how import How
 from ..inventory.values import Targets
 from ..plan import Options
-from ..prober import BASELINE, Prober, Rate, Report, Target
+from ..preload import preload
 from ..report import summary
 from ..report.faces import face
 from ..report.stream import SCHEMA, Stream, forget_old_runs, state_dir
-from . import afterwards
 from .rollout import Rollout, new_id
 from .signals import Stop, stopped_by
+
+if TYPE_CHECKING:
+    from ..prober import Prober, Report
 
 RETRY = 3.0  # seconds between two looks at a lock that is waited for
 AFTERMATH = 2.0  # seconds at most to go on counting after the last host: a loss may show late
 COUNTED = 1.0    # seconds between two events that say how many requests were sent so far
+LATER = ("prober", "run.afterwards")  # modules that are wanted after the claim, and take 20 ms to load
+SOON = 0.05      # seconds from the claim on, by when the logins are under way and are waited for
 
 
 @contextmanager
@@ -77,9 +81,9 @@ def _carry_out(rollout: Rollout, stream: Stream, marks: _Marks, patience: float,
                stop: Stop) -> Iterator[Rollout]:
     try:
         rollout.prepare()
+        preload(*LATER, after=SOON)
         _claim(rollout, stream, patience, check)
         marks.prober = prober = _prober(rollout)
-        prober.start(BASELINE)
         counting = _Counting(prober, stream)
     except KeyboardInterrupt:
         stop.ending = True
@@ -180,6 +184,8 @@ def _close(rollout: Rollout, stream: Stream, measured: Report | None, error: Bas
     """End the stream with its summary, which is all of the run in one event."""
     record = summary.record(rollout, measured, error, stream.folder)
     if rollout.facts:
+        from . import afterwards
+
         afterwards.tell(summary.Ended(stream.folder, rollout.targets, record), stream.say)
     stream("finish", "", {"event": "summary", "schema": SCHEMA, **record})
     stream.close(error)
@@ -219,8 +225,12 @@ class _Counting:
 
 
 def _prober(rollout: Rollout) -> Prober:
-    """Ask each balancer where a loss counts; each host directly, where a loss counts only if no balancer is in front."""
+    """Begin to ask each balancer where a loss counts; each host directly, where a loss counts only if no balancer is in front."""
+    from ..prober import BASELINE, Prober, Rate, Target
+
     asked = rollout.probe_targets()
     counted = max(1, sum(counts for _, _, counts, _ in asked))
     rate = Rate(keep_alive=max(2.0, 10.0 / counted), new=max(1.0, 5.0 / counted))
-    return Prober([Target(name, url, counts, header) for name, url, counts, header in asked], rate)
+    prober = Prober([Target(name, url, counts, header) for name, url, counts, header in asked], rate)
+    prober.start(BASELINE)
+    return prober

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..commands import artifact
 from ..errors import RunFailed
 from ..fleet import Fleet
 from ..inventory.values import Host
-from ..parcel import Parcel
 from ..plan import Facts
 from ..transport import Broken, Outcome
+
+if TYPE_CHECKING:
+    from ..parcel import Parcel
 
 RECEIVE = "receive the artifact"
 

@@ -182,6 +182,7 @@ def installed() -> Iterator[None]:
         patch.setattr(runner, "stopped_by", stopped_by)
         patch.setattr(signals, "stopped_by", stopped_by)
         patch.setattr(runner, "_prober", measured)
+        patch.setattr(runner, "preload", lambda *_, **__: None)
         patch.setattr(runner, "AFTERMATH", 0)
         patch.setattr(runner, "os", SimpleNamespace(_exit=killed, environ={}))
         patch.setattr(cli, "_commit", lambda chosen, options: options.ref)
