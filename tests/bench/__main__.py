@@ -121,7 +121,7 @@ def bench(options: argparse.Namespace, name: str, isolated: bool) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(table.markdown(targets.COLUMNS, [row for row in targets.rows(data) if row[-1] != targets.UNKNOWN]), flush=True)
+    print(table.markdown(targets.COLUMNS, [row for row in targets.rows(data) if targets.UNKNOWN not in row]), flush=True)
     return 0
 
 

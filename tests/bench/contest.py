@@ -11,7 +11,7 @@ from .contestants import EVERYBODY, Contestant, Job
 from .fleet import Fleet, share
 
 Told = Callable[[str], None]
-CLOSE = ("fused", "gated", "gapless")  # ours, what its targets name beside the floor, and that with the barriers that ours keeps
+CLOSE = ("fused", "guarded", "gapless")  # ours, what its targets name beside the floor, and that with the barriers that ours keeps
 OURS = ("floor", "gapless", "probed", "rolling")  # a bench where one of these fails has failed
 LONG_BUILD = 10.0  # seconds; what a real build takes is what a run waits for most
 

@@ -60,7 +60,7 @@ class Job:
         steps = self.steps(root)
         told = {
             "hosts": self.hosts, "ssh_config": str(self.fleet.ssh_config), "root": root, "release": work.release(self.number, self.commit),
-            "steps": steps, "fused": work.fused(steps), "gated": work.gated(steps),
+            "steps": steps, "fused": work.fused(steps), "gated": work.gated(steps), "guarded": work.guarded(steps),
             **(more or {}),
         }
         (self.folder / "job.json").write_text(json.dumps(told))
@@ -119,6 +119,7 @@ EVERYBODY: Mapping[str, Contestant] = {each.name: each for each in (
     Contestant("barriers", "barriers", peer("barriers", "floor_barriers.py")),
     Contestant("fused", "fused", peer("fused", "fabric_fused.py")),
     Contestant("gated", "gated", peer("gated", "fabric_barriers.py")),
+    Contestant("guarded", "guarded", peer("guarded", "fabric_guarded.py")),
     Contestant("naive", "naive", peer("naive", "fabric_naive.py")),
     Contestant("pyinfra", "pyinfra", pyinfra),
     Contestant("capistrano", "capistrano", capistrano),

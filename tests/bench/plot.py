@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 230, 230, 46, 34, 128
-COLOURS = {"gapless": "#e5484d", "floor": "#8b8d98", "fused": "#3e8fdd", "naive": "#2f9e6b", "pyinfra": "#b8860b", "barriers": "#a06cd5", "gated": "#17a2a2", "capistrano": "#d9822b"}
+COLOURS = {"gapless": "#e5484d", "floor": "#8b8d98", "fused": "#3e8fdd", "naive": "#2f9e6b", "pyinfra": "#b8860b", "barriers": "#a06cd5", "gated": "#17a2a2", "capistrano": "#d9822b", "guarded": "#7a8f00"}
 STYLE = """\
 text { font: 11px system-ui, sans-serif; fill: #50545c } .title { font-weight: 600; font-size: 12px } .ours { font-weight: 700 }
 .grid { stroke: #8b8d98; stroke-opacity: .28 } .line { fill: none; stroke-width: 1.6 } .line.ours { stroke-width: 3 }

@@ -41,7 +41,7 @@ def data() -> dict[str, object]:
         "sizes": {
             "1": {
                 "floor": contestant(floors[0], floors[0], memory=3.0), "fused": contestant([1.1], [1.0], 0.2),
-                "gapless": contestant([1.2], [1.0], 0.4),
+                "gapless": contestant([1.2], [1.0], 0.4), "guarded": contestant([1.3], [1.0], 0.4),
             },
             "10": {
                 "floor": contestant(floors[1], floors[1], memory=15.0), "fused": contestant([1.5], [2.0], 0.4),
@@ -114,7 +114,7 @@ def test_a_curve_ends_where_its_last_point_is():
 
 
 def test_targets_are_told_reached_missed_or_not_measured():
-    found = {(row[0], row[1]): row[3:] for row in targets.rows(data())}
+    found = {(row[0], row[1]): row[3:5] for row in targets.rows(data())}
     assert found["wall / floor", "1 host"] == ["1.2", "reached"]
     assert found["wall / floor", "10 hosts"] == ["1.5", "**missed**"]
     assert found["wall / floor", "30 hosts"] == ["-", "not measured"]
@@ -122,6 +122,7 @@ def test_targets_are_told_reached_missed_or_not_measured():
     assert found["controller CPU, s per further host", "all sizes"] == ["0.0111", "reached"]
     assert found["peak memory, MiB per further host", "300 hosts"] == ["0.1", "reached"]
     assert found["controller CPU of the build phase, s", "300 hosts, 10 s build"] == ["0.5", "reached"]
+    assert [row[5] for row in targets.rows(data())[:2]] == ["1.3", "-"]  # the same of bare Fabric, where that took part
 
 
 def test_columns_stand_under_each_other():
@@ -146,7 +147,7 @@ def test_a_bench_without_many_hosts_has_a_page_too():
 def test_the_picture_is_an_svg_with_a_line_per_contestant_and_panel():
     drawn = Xml.fromstring(page.picture(data()))
     paths = [each for each in drawn.iter("{http://www.w3.org/2000/svg}path") if each.get("class", "").startswith("line")]
-    assert len(paths) == 9
+    assert len(paths) == 12
     assert all(math.isfinite(float(word)) for path in paths for word in path.get("d")[1:].replace("L", " ").split())
 
 
@@ -159,7 +160,7 @@ def test_an_axis_of_one_value_has_a_length(value):
     assert 0 < plot.Axis([value], 100)(value) < 100
 
 
-@pytest.mark.parametrize("make", [work.fused, work.gated])
+@pytest.mark.parametrize("make", [work.fused, work.gated, work.guarded])
 def test_the_work_is_shell(make):
     order = make(work.steps("it's a root", "/some where/repo.git", "0" * 40, 1))
     assert subprocess.run(["sh", "-n"], input=order, text=True, check=False).returncode == 0
@@ -168,5 +169,10 @@ def test_the_work_is_shell(make):
 
 def test_nobody_migrates_or_flips_before_a_word_came():
     order = work.gated(work.steps("root", "repo", "0" * 40, 1))
-    places = [order.index(text) for text in ("sleep 0.2", "echo built", "read -r _", ">>migrated", "echo migrated", "mv -T next")]
+    places = [order.index(text) for text in ("sleep 0.2", "echo build done", "read -r _", ">>migrated", "echo migrate done", "mv -T next")]
     assert places == sorted(places)
+    lines = work.guarded(work.steps("root", "repo", "0" * 40, 1)).splitlines()
+    waits = [number for number, line in enumerate(lines) if line == "read -r _"]
+    places = [next(number for number, line in enumerate(lines) if text in line) for text in ("lock", "sleep 0.2", ">>migrated", "mv -T next", "history")]
+    assert all(wait < place for wait, place in zip(waits, places, strict=True))
+    assert all(place < wait for place, wait in zip(places, waits[1:], strict=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 
 BUILD, RELOAD = 0.2, 0.3  # seconds that an app's own steps take
 KEEP = 5
@@ -46,10 +47,21 @@ def gated(work: list[tuple[str, str]]) -> str:
 
     So nobody migrates before all have built, and nobody flips before the migration is done.
     """
-    names = [name for name, _ in work]
-    cut = names.index("migrate")
-    lines = ["set -eu", *(f"( {each} )" for _, each in work[:cut]), "echo built", "read -r _", f"( {work[cut][1]} )", "echo migrated"]
-    return command([*lines, "read -r _", *(f"( {each} )" for _, each in work[cut + 1:])])
+    return command(["set -eu", *waiting(work, ["build", "migrate"])])
+
+
+def guarded(work: list[tuple[str, str]]) -> str:
+    """Make one script that waits for a line to lock, to build, to migrate, to flip, and to finish: where a deploy of ours waits."""
+    return command(["set -eu", "read -r _", *waiting(work, ["lock", "build", "migrate", "health"])])
+
+
+def waiting(work: list[tuple[str, str]], after: list[str]) -> Iterator[str]:
+    """Give the lines of a script that says so after some of its steps, and then waits for a line on stdin."""
+    for name, each in work:
+        yield f"( {each} )"
+        if name in after:
+            yield f"echo {name} done"
+            yield "read -r _"
 
 
 def command(lines: list[str]) -> str:
