@@ -161,16 +161,16 @@ def _host(host: Host, group: Group, options: Options, survey: Survey, aim: str |
     if facts is None:
         return told
     out = rotation.removeprefix("OUT (").removesuffix(")") if rotation.startswith("OUT") else ""
-    warnings = [*drifted(host, facts, out), *pinned(facts), *notes(facts), *_scarce(host, outlook), *_replaced(host, facts, options)]
+    warnings = [*drifted(host, facts, out), *pinned(facts), *notes(facts), *_scarce(host, facts), *_replaced(host, facts, options)]
     return {
         **told, "current": linked(facts), "running": running(facts), "prune": plan.doomed(facts, host.app.keep_releases, [aim]),
         "warnings": warnings,
     }
 
 
-def _scarce(host: Host, outlook: Mapping[str, Any]) -> list[str]:
-    free, wanted = outlook.get("free_mb"), host.app.min_free_mb
-    return [f"{free} MB free; a release wants {wanted} MB (min_free_mb)"] if free is not None and free < 2 * wanted else []
+def _scarce(host: Host, facts: Facts) -> list[str]:
+    room, wanted = facts["room"], host.app.min_free_mb
+    return [f"{room['mb']} MB free; a release wants {wanted} MB (min_free_mb)"] if room and wanted <= room["mb"] < 2 * wanted else []
 
 
 def _replaced(host: Host, facts: Facts, options: Options) -> list[str]:

@@ -16,6 +16,7 @@ from .ownership import LEASE
 Facts = Mapping[str, Any]  # one host's event `facts`: see runtime/truth.cjs
 
 NODE_AT_LEAST = (20, 12)
+LEAST_INODES = 20_000  # free ones: what a large node_modules takes
 
 
 class Options(NamedTuple):
@@ -180,8 +181,8 @@ def _loses(process: Process) -> bool:
 def unfit(host: Host, facts: Facts, options: Options) -> list[str]:
     """List what makes a host unfit for a deploy; each with what to do about it."""
     return [text for text in (
-        _old_node(facts), facts["trouble"], _bad_link(host, facts), _dead_daemon(host, facts, options), *_taken(facts),
-        *_foreign(host, facts, options)
+        _old_node(facts), _no_room(host, facts, options), facts["trouble"], _bad_link(host, facts), _dead_daemon(host, facts, options),
+        *_taken(facts), *_foreign(host, facts, options)
     ) if text]
 
 
@@ -190,6 +191,18 @@ def _old_node(facts: Facts) -> str | None:
     if version >= NODE_AT_LEAST:
         return None
     return f"node is {facts['node']}; the gate needs {'.'.join(map(str, NODE_AT_LEAST))} or newer"
+
+
+def _no_room(host: Host, facts: Facts, options: Options) -> str | None:
+    """Refuse to make a release on a full disk; to lead back from one that is bad, or to reload, there need be no room."""
+    room = facts["room"]
+    if room is None or options.verb not in ("deploy", "build"):
+        return None
+    if room["mb"] < host.app.min_free_mb:
+        return f"{room['place']} has {room['mb']} MB free, a release wants {host.app.min_free_mb} MB (min_free_mb): disk full"
+    if room["inodes"] is not None and room["inodes"] < LEAST_INODES:
+        return f"{room['place']} has {room['inodes']} inodes free, node_modules wants {LEAST_INODES}: out of inodes"
+    return None
 
 
 def _bad_link(host: Host, facts: Facts) -> str | None:

@@ -49,7 +49,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "node": "22.0.0", "trouble": None, "cpus": 2, "current": {"state": "ok", "release": "0002-bbbbbbb"}, "version": "7",
         "daemon": {"pid": 7, "home": "/home/app/.pm2", "version": "7"}, "saved": ["shop"], "processes": [worker],
         "releases": [release("0000-9999999"), release("0001-aaaaaaa", "a" * 40), release("0002-bbbbbbb", LIVE)],
-        "taken": [], "migrations": [], "driving": [], "pinned": [], "strays": [], **changes,
+        "taken": [], "migrations": [], "driving": [], "pinned": [], "strays": [], "room": {"place": "/srv/shop", "mb": 9000, "inodes": None}, **changes,
     }
 
 
@@ -62,7 +62,7 @@ def run(id: str, build: float, reload: float, waves: int) -> dict[str, Any]:
 
 def survey(chosen: Targets, **changes: Any) -> Survey:
     names = [host.name for host in chosen.hosts]
-    outlook = {"free_mb": 9000, "history": [run("r1", 30, 40, 2), run("r2", 34, 10, 1)], "env": {"shop": {"added": [], "changed": [], "removed": []}}}
+    outlook = {"history": [run("r1", 30, 40, 2), run("r2", 34, 10, 1)], "env": {"shop": {"added": [], "changed": [], "removed": []}}}
     usual = Survey({name: facts() for name in names}, {}, {}, dict.fromkeys(names, "in"), {name: copy.deepcopy(outlook) for name in names})
     return replace(usual, **changes)
 
@@ -111,8 +111,8 @@ def an_eventful_day() -> dict[str, Any]:
     usual = survey(chosen)
     told = {name: dict(each) for name, each in usual.outlook.items()}
     told["web1"]["env"] = {"shop": {"added": ["NEW"], "changed": ["A", "B"], "removed": ["OLD"]}}
-    told["web2"]["free_mb"] = 700
-    return made(chosen, rotation={**usual.rotation, "web3": "OUT (MAINT)"}, outlook=told)
+    scarce = {**usual.facts, "web2": facts(room={"place": "/srv/shop", "mb": 700, "inodes": None})}
+    return made(chosen, rotation={**usual.rotation, "web3": "OUT (MAINT)"}, outlook=told, facts=scarce)
 
 
 def test_a_plan_is_told_in_full():
@@ -210,8 +210,9 @@ def test_a_plan_survives_being_kept():
 
 def test_time_warnings_and_words_of_the_repository_are_nothing_that_a_plan_rests_on():
     usual = made()
-    told = {name: {**each, "history": [], "free_mb": 1} for name, each in survey(targets()).outlook.items()}
-    assert made(outlook=told, code=Code(note="no git"))["plan_id"] == usual["plan_id"]
+    told = {name: {**each, "history": []} for name, each in survey(targets()).outlook.items()}
+    scarce = {name: facts(room={"place": "/srv/shop", "mb": 600, "inodes": None}) for name in told}
+    assert made(outlook=told, facts=scarce, code=Code(note="no git"))["plan_id"] == usual["plan_id"]
 
 
 def other_release(plan: dict[str, Any]) -> None:

@@ -142,7 +142,7 @@ def facts(current: Any = "0002-bbb", state: str = "ok", **changes: Any) -> dict[
     usual = {
         "node": "20.12.0", "pm2": "/pm2", "trouble": None, "current": {"state": state, "release": current},
         "daemon": {"pid": 7, "home": "/home/app/.pm2"}, "processes": [worker()], "releases": [release("0001-aaa"), release("0002-bbb")],
-        "taken": [], "migrations": [],
+        "taken": [], "migrations": [], "room": {"place": "/srv/shop", "mb": 500, "inodes": 20_000},
     }
     return {**usual, **changes}
 
@@ -157,6 +157,19 @@ def test_a_port_that_a_stranger_holds_is_told_and_nothing_else_is_done():
         "port 3000 of shop is held by pid 12 (PM2 v7.0.4: God Daemon (/home/eve/.pm2)), which is not ours and was left alone: end it, set "
         "another port:, or name the PM2 that it belongs to (pm2_home:)"
     ]
+
+
+def test_a_release_is_made_only_where_there_is_room_for_it():
+    full, many = {"place": "/srv", "mb": 499, "inodes": None}, {"place": "/srv", "mb": 9000, "inodes": 19_999}
+    told = "/srv has 499 MB free, a release wants 500 MB (min_free_mb): disk full"
+    assert unfit(room=full) == unfit(Options("build"), room=full) == [told]
+    assert unfit(room=many) == ["/srv has 19999 inodes free, node_modules wants 20000: out of inodes"]
+    assert unfit(room={**many, "inodes": None}) == unfit(room=None) == []  # a file system may count none, or tell nothing
+
+
+@pytest.mark.parametrize("verb", ["rollback", "reload", "rolling", "abort", "resume", "migrate", "scale"])
+def test_a_full_disk_keeps_nobody_from_the_way_back(verb):
+    assert unfit(Options(verb), room={"place": "/srv", "mb": 0, "inodes": 0}) == []
 
 
 def migration(outcome: str, at: int = 1, release: str = "0003-ccc") -> dict[str, Any]:

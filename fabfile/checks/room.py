@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..commands import doctor
+from ..plan import LEAST_INODES
 from .verdict import Known, Verdict, bad, ok, unread, warn
 
-LEAST_INODES = 20_000  # as claim asks for
 LEAST_ELSEWHERE_MB = 20
 LEAST_ELSEWHERE_INODES = 100
 

@@ -10,7 +10,7 @@ from .shell import Shell, call, cmd, here, path
 
 def look(root: str, env_files: Mapping[str, str]) -> Shell:
     """
-    Tell room, history and what changed in the env files as one event `outlook`; writes nothing, needs nothing installed.
+    Tell history and what changed in the env files as one event `outlook`; writes nothing, needs nothing installed.
 
     `env_files` has, for each process, the file that its next workers will read, relative to the root.
     """

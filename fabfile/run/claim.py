@@ -108,7 +108,7 @@ class Claim:
         tools = Step("tools", node.tools(host.node_bin, host.pm2_home))
         steps = [
             tools,
-            Step("room", releases.room_for(app.root, app.min_free_mb)),
+            Step("write access", releases.write_access(app.root), quick=True),
             Step("shared", releases.shared_is_there(app.root, app.shared_files), quick=True),
             locked,
             Step("facts", pm2.facts_by_installed(app.root, app.processes)),

@@ -1,5 +1,5 @@
 'use strict';
-// What a plan wants to know of one host beside its facts: room, history, and which names of the env files are new. Reads only.
+// What a plan wants to know of one host beside its facts: history, and which names of the env files are new. Reads only.
 //
 //   node - ROOT [PROCESS=ENV_FILE]...      (piped into node; ENV_FILE is relative to ROOT)
 //
@@ -55,17 +55,10 @@ function history(root) {
     .slice(-KEPT);
 }
 
-/** Give the free MB where the releases lie. */
-function free(root) {
-  const { bavail, bsize } = fs.statfsSync(root);
-  return Math.floor((bavail * bsize) / 1024 / 1024);
-}
-
 const [root, ...named] = process.argv.slice(2);
 const files = named.map((text) => [text.slice(0, text.indexOf('=')), text.slice(text.indexOf('=') + 1)]);
 const answer = {
   event: 'outlook',
-  free_mb: attempt(() => free(root)),
   history: history(root),
   env: Object.fromEntries(files.map(([name, file]) => [name, changes(root, name, file)])),
 };

@@ -39,6 +39,14 @@ function within(ms, what, promise) {
   return Promise.race([promise, limit]).finally(() => clearTimeout(timer));
 }
 
+/** Say what is free where the app lives, or would live; `inodes` is null where the file system counts none. */
+function room(root) {
+  let place = root;
+  while (!fs.existsSync(place)) place = path.dirname(place);
+  const { bavail, bsize, files, ffree } = fs.statfsSync(place);
+  return { place, mb: Math.floor((bavail * bsize) / 1048576), inodes: files ? ffree : null };
+}
+
 /** Describe the daemon without waking one up: connecting through PM2 spawns a daemon where none lives. */
 function daemon() {
   const pid = Number(read(path.join(pm2Home(), 'pm2.pid'))) || null;
@@ -327,7 +335,7 @@ async function facts(root, pm2Dir, named) {
   const god = daemon();
   const answer = {
     node: process.versions.node, machine: machine(), path: process.env.PATH, pm2: pm2Dir, version: pm2Version(pm2Dir),
-    cpus: os.availableParallelism(), root, runtime: runtime(root), daemon: god,
+    cpus: os.availableParallelism(), root, room: attempt(() => room(root)), runtime: runtime(root), daemon: god,
     current: current(root), releases: releases(root), artifacts: artifacts(root), processes: [], strays: [], foreign: [], trouble: null,
     migrations: migrations(root), driving: driving(root), taken: [], saved: saved().map((env) => env.name),
     pinned: Object.keys((readJson(path.join(runDir(root), 'reload.json')) || {}).env_files || {}),

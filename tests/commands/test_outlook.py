@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from fabfile.commands import outlook
@@ -25,7 +24,6 @@ def test_only_names_leave_the_host_and_nothing_is_written(sh, root):
     assert ran.code == 0
     assert told["env"] == {"shop": {"added": ["EMPTY", "NEW"], "changed": ["CHANGED"], "removed": ["GONE"]}, "jobs": None, "none": None}
     assert told["history"] == []
-    assert abs(told["free_mb"] - os.statvfs(root).f_bavail * os.statvfs(root).f_frsize / 2**20) < 100
     assert "hunter2" not in ran.text + json.dumps(ran.events)
     assert listing(root) == before
 
@@ -51,4 +49,4 @@ def test_history_is_of_the_last_runs_that_ended_well_and_told_their_phases(sh, r
 
 def test_a_host_that_nothing_was_ever_deployed_to_has_an_outlook(sh, tmp_path):
     ran = sh.run(Step("outlook", outlook.look(str(tmp_path / "not there"), {"shop": "shared/.env"})))
-    assert (ran.code, ran.event("outlook")) == (0, {"event": "outlook", "free_mb": None, "history": [], "env": {"shop": None}})
+    assert (ran.code, ran.event("outlook")) == (0, {"event": "outlook", "history": [], "env": {"shop": None}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -11,16 +12,25 @@ from fabfile.commands.shell import Shell, Step
 
 
 def truth(one: Any, root: Any) -> Any:
-    """Give what the host itself says of our scripts."""
+    """Give what the host itself says, by the script that is sent to it."""
     ran = one.run(Step("tools", Shell("pm2_dir=/nowhere; export PM2_HOME=$PWD/pm2")), Step("facts", pm2.facts(str(root), [])))
     assert ran.code == 0, ran.text
-    return ran.event("facts")["runtime"]
+    return ran.event("facts")
+
+
+def test_room_is_told_of_where_the_root_is_or_will_be(one, root, small_disk):
+    for there in (root, root / "not" / "yet"):
+        room, real = truth(one, there)["room"], os.statvfs(root)
+        assert abs(room["mb"] - real.f_bavail * real.f_frsize / 2**20) < 100
+        assert room["place"] == str(root)
+    room = truth(one, small_disk / "app")["room"]
+    assert (room["place"], room["mb"] < 50, room["inodes"] < 20_000) == (str(small_disk), True, True)
 
 
 def test_a_host_knows_our_scripts_from_others(one, root):
-    assert truth(one, root) != pm2.runtime()
+    assert truth(one, root)["runtime"] != pm2.runtime()
     assert one.run(Step("install", pm2.install(str(root))), chunk=4096).code == 0
-    assert truth(one, root) == pm2.runtime()
+    assert truth(one, root)["runtime"] == pm2.runtime()
 
 
 @pytest.mark.parametrize("name, text", [("gate.cjs", "// another"), ("driver.cjs", None), ("another.cjs", ""), ("truth.cjs", ""), ("runtime", None), ("runtime", "")])
@@ -28,7 +38,7 @@ def test_whatever_happened_to_them_shows(one, root, name, text):
     assert one.run(Step("install", pm2.install(str(root))), chunk=4096).code == 0
     file = root / ".gapless" / name
     file.unlink() if text is None else file.write_text(text)
-    assert truth(one, root) != pm2.runtime()
+    assert truth(one, root)["runtime"] != pm2.runtime()
 
 
 def test_what_is_installed_says_the_same(one, root):

@@ -227,7 +227,7 @@ class Host:
     def sh_use_tools(self, say: Say, *_: str) -> Doing:
         yield from ()
 
-    sh_room_for = sh_shared_is_there = sh_link_shared = sh_scripts_are_there = sh_append_history = sh_tell_history = sh_use_tools
+    sh_write_access = sh_shared_is_there = sh_link_shared = sh_scripts_are_there = sh_append_history = sh_tell_history = sh_use_tools
     sh_recall_tools = sh_tell_runs = sh_use_tools
 
     def sh_mkdir(self, say: Say, *_: str) -> Doing:
@@ -403,7 +403,7 @@ class Host:
 
     def facts(self) -> dict[str, Any]:
         return {
-            "node": "22.0.0", "path": "/usr/bin", "pm2": "/usr/lib/pm2", "cpus": 2, "runtime": self.runtime, "trouble": None, "strays": [], "pinned": [], "taken": [],
+            "node": "22.0.0", "path": "/usr/bin", "pm2": "/usr/lib/pm2", "cpus": 2, "runtime": self.runtime, "room": None, "trouble": None, "strays": [], "pinned": [], "taken": [],
             "daemon": {"pid": 1, "home": "/home/app/.pm2", "version": "7"}, "version": "7", "saved": ["shop"],
             "current": {"state": self.link_state(), "release": self.current},
             "releases": [
