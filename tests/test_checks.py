@@ -209,6 +209,7 @@ FAULTS: list[tuple[str, str, Change, str, str]] = [
     ("workers", "bad", of_worker(release="0001-a"), "runs 0001-a, current is 0002-abc", "fab reload --hosts web1"),
     ("workers", "warn", of_worker(died=3, up_ms=1000), "died 3 times", "shop-error-0.log"),
     ("workers", "warn", lambda e, f, m: f["processes"].pop(), "1 of 2 workers", "fab reload --hosts web1"),
+    ("workers", "warn", lambda e, f, m: f["processes"].append({**f["processes"][0], "id": 9}), "3 of 2 workers", "fab reload --hosts web1"),
     ("workers", "bad", lambda e, f, m: f.update(processes=[]), "0 of 2 workers", "--allow-downtime"),
     ("workers", "bad", lambda e, f, m: f["strays"].append({"pid": 77, "release": "0001-a"}), "pid 77 runs 0001-a, unknown to PM2", "fab reload"),
     ("port", "bad", lambda e, f, m: (f.update(processes=[]), m["ports"][0].update(holder={"pid": 7, "command": "python x", "user": "root", "ours": False})), "pid 7 of root: python x", "sudo kill 7"),
@@ -243,6 +244,12 @@ def test_each_fault_is_named_with_its_fix(check, state, change, words, fix):
 
 def test_each_check_has_a_fault_that_it_names():
     assert set(HOST_CHECKS) - {check for check, *_ in FAULTS} == {"clock"}  # it is below
+
+
+@pytest.mark.parametrize("count, means", [(0, "The app is down there."), (1, "Less capacity than is meant."), (3, "More than is meant; a reload goes by hosts.yaml.")])
+def test_more_workers_than_are_meant_are_not_called_fewer(count, means):
+    found = HOST_CHECKS["workers"](known(lambda e, f, m: f.update(processes=[{**f["processes"][0], "id": each} for each in range(count)])))
+    assert means in [each.means for each in found]
 
 
 def test_a_clock_that_is_off_is_a_warning():

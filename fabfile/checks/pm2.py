@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import drift
 from ..commands import doctor
+from ..inventory.values import Process
 from ..plan import NODE_AT_LEAST
 from .machine import WANTED_NODE, _version
 from .verdict import Known, Verdict, bad, ok, unknown, unread, warn
@@ -211,17 +212,22 @@ def workers(known: Known) -> list[Verdict]:
     if facts["daemon"]["pid"] and facts["current"]["state"] == "ok" and not known.elsewhere():
         for process in known.host.app.processes:
             if text := drift.miscounted(process, facts):
-                none = not any(item["name"] == process.name for item in facts["processes"])
-                fix = f"{known.fab('reload')} --allow-downtime" if none else again
-                found.append(Verdict(
-                    "bad" if none else "warn", f"{text} (instances: {process.instances})",
-                    "The app is down there." if none else "Less capacity than is meant.", fix,
-                ))
+                found.append(_miscounted(known, process, f"{text} (instances: {process.instances})", again))
     found += [
         bad(f"pid {each['pid']} runs {each['release']}, unknown to PM2", "It serves old code on the shared port, unseen.", again)
         for each in facts["strays"] if not known.elsewhere()  # else it is that daemon's, and `owner` says so
     ]
     return found or ok(f"{len(facts['processes'])} open" if facts["processes"] else "nothing runs yet")
+
+
+def _miscounted(known: Known, process: Process, text: str, again: str) -> Verdict:
+    """Judge another number of workers than hosts.yaml's: none, too few, or, as `fab scale` leaves them, more."""
+    facts = known.facts or {}
+    count = sum(item["name"] == process.name for item in facts["processes"])
+    if not count:
+        return bad(text, "The app is down there.", f"{again} --allow-downtime")
+    more = count > drift.wanted(process, facts)
+    return warn(text, "More than is meant; a reload goes by hosts.yaml." if more else "Less capacity than is meant.", again)
 
 
 def _errors(known: Known, item: Mapping[str, Any]) -> str:
