@@ -23,6 +23,7 @@ from .transport import Broken, Gateways, Line, Outcome, Pipe
 
 LIBRARY = "\n".join(part.LIBRARY for part in (lock, releases, artifact, node, pm2, journal, balancer, byhand, hooks, doctor))
 INSTALL = "install"
+BEATING = 8  # threads that show signs of life: a host that takes none must not hold up the others
 NOT_SENT = 255  # what ssh itself exits with
 THREADS = 10_000   # at most; only as many begin as have work at once, and they serve all phases. Fewer, and a wave could wait for its hosts
 REOPEN_FOR = 60.0  # seconds in which a lost host may come back before its state is called unknown
@@ -133,10 +134,16 @@ class Fleet:
 
     def beat(self) -> None:
         """Show every host a sign of life; one that can't be reached is told so by its silence."""
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            for name, beat in self.beats.items():
+        due = iter(list(self.beats.items()))
+
+        def show_some() -> None:
+            for name, beat in due:  # each thread takes the next one
                 mark = _mark()
-                pool.submit(self.lines[name].beat, partial(script, LIBRARY, [beat], mark), mark)
+                self.lines[name].beat(partial(script, LIBRARY, [beat], mark), mark)
+
+        with ThreadPoolExecutor(BEATING) as pool:
+            for _ in range(min(BEATING, len(self.beats))):
+                pool.submit(show_some)
 
     def each(self, phase: str, scripts: Mapping[str, Iterable[Step]]) -> dict[str, Outcome]:
         """Send each host its script, all at once; return their outcomes. An interrupt hangs up, which ends the scripts."""
