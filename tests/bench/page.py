@@ -42,7 +42,8 @@ Measured by `make bench` on {date}, {cpus} cores, {ssh}, Python {python}, commit
 {targets}
 
 Ratios are medians over pairs: each run stands beside the floor run just before it, or the run of fused Fabric in the same turn. The column
-`guarded` has the same ratios of bare Fabric that waits where ours must: where it misses an aim, no deploy with these promises can reach it here.
+`guarded` has the same ratios of bare Fabric that waits where ours must, and does nothing else: where even that misses an aim, it is what Fabric
+and the waiting cost on this machine.
 
 ## Method
 
