@@ -170,7 +170,7 @@ def _host(host: Host, group: Group, options: Options, survey: Survey, aim: str |
 
 def _scarce(host: Host, facts: Facts) -> list[str]:
     room, wanted = facts["room"], host.app.min_free_mb
-    return [f"{room['mb']} MB free; a release wants {wanted} MB (min_free_mb)"] if room and wanted <= room["mb"] < 2 * wanted else []
+    return [f"{room['mb']} MB free; a release wants {wanted} MB (min_free_mb)"] if room and room["mb"] < 2 * wanted else []
 
 
 def _replaced(host: Host, facts: Facts, options: Options) -> list[str]:

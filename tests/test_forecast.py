@@ -215,6 +215,12 @@ def test_time_warnings_and_words_of_the_repository_are_nothing_that_a_plan_rests
     assert made(outlook=told, facts=scarce, code=Code(note="no git"))["plan_id"] == usual["plan_id"]
 
 
+def test_a_disk_that_is_full_already_is_among_the_warnings():
+    full = {host.name: facts(room={"place": "/srv/shop", "mb": 100, "inodes": None}) for host in targets().hosts}
+    told = [warning for host in made(facts=full)["hosts"].values() for warning in host["warnings"]]
+    assert told == ["100 MB free; a release wants 500 MB (min_free_mb)"] * len(full)
+
+
 def other_release(plan: dict[str, Any]) -> None:
     plan["facts"]["web2"]["current"] = {"state": "ok", "release": "0001-aaaaaaa"}
 
