@@ -12,7 +12,7 @@ from .plan import Facts, Options
 
 def aims(options: Options, facts: Mapping[str, Facts], commit: str) -> dict[str, str | None]:
     """Name the release that a command is about on each host; raise PreflightFailed where there is none."""
-    if options.verb in ("deploy", "build"):
+    if options.makes_release:
         return dict.fromkeys(facts, plan.next_release(facts.values(), commit or options.sha256))
     if options.verb == "migrate":
         return dict.fromkeys(facts, newest(facts, options.to))

@@ -274,7 +274,7 @@ def _run(named: str, how: How, options: Options, source: bool, parcel: Parcel | 
     patience = _patience(how.wait)
     commit = ""
     if source:
-        preload("run.runner")  # while git asks the repository
+        preload("ahead" if how.plan else "run.runner")  # while git asks the repository
         commit = _commit(chosen, options)
     if how.plan:
         with _tells_interrupt(page):

@@ -19,9 +19,14 @@ def wanted(process: Process, facts: Facts) -> int:
     return int(facts["cpus"] if process.instances == "max" else process.instances)
 
 
+def kept(process: Process, facts: Facts) -> int:
+    """Count the workers that PM2 keeps of a process."""
+    return sum(item["name"] == process.name for item in facts["processes"])
+
+
 def miscounted(process: Process, facts: Facts) -> str:
     """Compare the workers that PM2 keeps with those that hosts.yaml wants."""
-    count = sum(item["name"] == process.name for item in facts["processes"])
+    count = kept(process, facts)
     return "" if count == wanted(process, facts) else f"{process.name}: {count} of {wanted(process, facts)} workers"
 
 

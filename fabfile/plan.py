@@ -52,6 +52,11 @@ class Options(NamedTuple):
         return not {self.verb, self.aim} & {"build", "migrate", "scale"}
 
     @property
+    def makes_release(self) -> bool:
+        """Say whether a new release comes to the hosts."""
+        return self.verb in ("deploy", "build")
+
+    @property
     def leads_back(self) -> bool:
         """Say whether this is a way back already: what fails on it has nothing to go back to."""
         return bool({self.verb, self.aim} & {"rollback", "abort"})
@@ -196,7 +201,7 @@ def _old_node(facts: Facts) -> str | None:
 def _no_room(host: Host, facts: Facts, options: Options) -> str | None:
     """Refuse to make a release on a full disk; to lead back from one that is bad, or to reload, there need be no room."""
     room = facts["room"]
-    if room is None or options.verb not in ("deploy", "build"):
+    if room is None or not options.makes_release:
         return None
     if room["mb"] < host.app.min_free_mb:
         return f"{room['place']} has {room['mb']} MB free, a release wants {host.app.min_free_mb} MB (min_free_mb): disk full"

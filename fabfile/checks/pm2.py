@@ -212,7 +212,7 @@ def workers(known: Known) -> list[Verdict]:
     if facts["daemon"]["pid"] and facts["current"]["state"] == "ok" and not known.elsewhere():
         for process in known.host.app.processes:
             if text := drift.miscounted(process, facts):
-                found.append(_miscounted(known, process, f"{text} (instances: {process.instances})", again))
+                found.append(_miscounted(process, facts, f"{text} (instances: {process.instances})", again))
     found += [
         bad(f"pid {each['pid']} runs {each['release']}, unknown to PM2", "It serves old code on the shared port, unseen.", again)
         for each in facts["strays"] if not known.elsewhere()  # else it is that daemon's, and `owner` says so
@@ -220,10 +220,9 @@ def workers(known: Known) -> list[Verdict]:
     return found or ok(f"{len(facts['processes'])} open" if facts["processes"] else "nothing runs yet")
 
 
-def _miscounted(known: Known, process: Process, text: str, again: str) -> Verdict:
+def _miscounted(process: Process, facts: Mapping[str, Any], text: str, again: str) -> Verdict:
     """Judge another number of workers than hosts.yaml's: none, too few, or, as `fab scale` leaves them, more."""
-    facts = known.facts or {}
-    count = sum(item["name"] == process.name for item in facts["processes"])
+    count = drift.kept(process, facts)
     if not count:
         return bad(text, "The app is down there.", f"{again} --allow-downtime")
     more = count > drift.wanted(process, facts)

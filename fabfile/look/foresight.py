@@ -105,7 +105,7 @@ def _rotation(fleet: Fleet, front: Balancer, hosts: Iterable[Host]) -> dict[str,
 
 
 def _outlook_steps(host: Host, options: Options, facts: Facts, aim: str | None) -> list[Step]:
-    app, built = host.app, options.verb not in ("deploy", "build")
+    app, built = host.app, not options.makes_release
     files = {each.name: file for each in app.processes if (file := env_file(app, each, aim, built))} if "reload" in phases(options) else {}
     return [Step("tools", node.tools(facts["path"], host.pm2_home)), Step("outlook", outlook.look(app.root, files))]
 

@@ -61,8 +61,10 @@ class Claim:
         outcomes: dict[str, Outcome] = {}
         unreached: dict[str, str] = {}
 
-        def won(name: str) -> bool:
-            self.fleet.lines[name].warm()
+        def may_lock(name: str) -> bool:
+            if name == first:
+                return True
+            self.fleet.lines[name].warm()  # while the first one is asked
             decided.wait()
             return first in outcomes and not outcomes[first].last("held")
 
@@ -70,7 +72,7 @@ class Claim:
             try:
                 if why := self.fleet.reach(name):
                     unreached[name] = why
-                elif name == first or (name in self.hosts and won(name)):
+                elif name in self.hosts and may_lock(name):
                     outcomes[name] = self._ask(name, over)
             finally:
                 if name == first:

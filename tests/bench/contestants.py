@@ -81,9 +81,9 @@ def floor(job: Job) -> list[str]:
     return [str(HERE / "peers/floor.sh"), str(job.fleet.ssh_config), work.fused(job.steps("floor")), *job.hosts]
 
 
-def peer(root: str, script: str) -> Callable[[Job], list[str]]:
+def peer(root: str, script: str, *words: str) -> Callable[[Job], list[str]]:
     """Give the command of a contestant that is a script of ours in peers/."""
-    return lambda job: [sys.executable, "-I", str(HERE / "peers" / script), job.written(root)]
+    return lambda job: [sys.executable, "-I", str(HERE / "peers" / script), job.written(root), *words]
 
 
 def pyinfra(job: Job) -> list[str]:
@@ -118,8 +118,8 @@ EVERYBODY: Mapping[str, Contestant] = {each.name: each for each in (
     Contestant("floor", "floor", floor),
     Contestant("barriers", "barriers", peer("barriers", "floor_barriers.py")),
     Contestant("fused", "fused", peer("fused", "fabric_fused.py")),
-    Contestant("gated", "gated", peer("gated", "fabric_barriers.py")),
-    Contestant("guarded", "guarded", peer("guarded", "fabric_guarded.py")),
+    Contestant("gated", "gated", peer("gated", "fabric_barriers.py", "gated")),
+    Contestant("guarded", "guarded", peer("guarded", "fabric_barriers.py", "guarded")),
     Contestant("naive", "naive", peer("naive", "fabric_naive.py")),
     Contestant("pyinfra", "pyinfra", pyinfra),
     Contestant("capistrano", "capistrano", capistrano),
